@@ -1,0 +1,122 @@
+"""A compressed network on disk: `model.onnx` and `compressed.json`, written aside and renamed into place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from edgevision.data.preprocess import Preprocessing
+from edgevision.errors import UsageError
+from edgevision.recipe import Recipe
+from edgevision.zoo.model import InputSpec, Provenance
+
+SCHEMA = "edgevision.compressed/1"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """What one recipe step changed. Bytes are those of the weights as stored in the ONNX file."""
+
+    step: str
+    change: str
+    parameters: int
+    macs: int
+    weight_bytes: int
+    #: Accuracy in percent on the evaluation split, measured with onnxruntime on the ONNX file; None without data.
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+class LayerSensitivity(msgspec.Struct, frozen=True):
+    """What quantising one layer costs.
+
+    Attributes:
+        sqnr_db: signal to quantisation noise at the network output when this layer alone is left in float,
+            minus the same with every layer quantised; larger means the layer hurts more.
+        metric_gain: accuracy points gained when this layer alone is left in float; None without labels.
+    """
+
+    layer: str
+    macs: int
+    sqnr_db: float
+    sqnr_gain_db: float
+    metric_gain: float | None
+
+
+class CompressedInfo(msgspec.Struct, frozen=True):
+    """Everything about a compressed network but its graph (`compressed.json`)."""
+
+    schema: str
+    name: str
+    model: str
+    recipe: Recipe
+    input: InputSpec
+    preprocessing: Preprocessing
+    provenance: Provenance
+    classes: tuple[str, ...]
+    ledger: tuple[LedgerEntry, ...]
+    sensitivity: tuple[LayerSensitivity, ...]
+    keep_fp: tuple[str, ...]
+    data: str
+    data_sha256: str | None
+    evaluated_images: int
+    seed: int
+    versions: dict[str, str]
+    onnx_sha256: str
+    command: str
+    #: Largest absolute difference of the exported float graph, run in onnxruntime, to the torch module.
+    export_max_abs_error: float | None
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed network: its ONNX graph and everything known about it."""
+
+    folder: Path
+    info: CompressedInfo
+
+    @property
+    def onnx_path(self) -> Path:
+        """The graph."""
+        return self.folder / "model.onnx"
+
+    def graph(self) -> onnx.ModelProto:
+        """Load the ONNX graph."""
+        return onnx.load(str(self.onnx_path))
+
+    @staticmethod
+    def load(folder: Path) -> Compressed:
+        """Read a folder written by `compress`.
+
+        Raises:
+            UsageError: a file is missing, is not JSON of the known schema, or the graph's hash differs.
+        """
+        from edgevision.files import sha256_of
+
+        path = folder / "compressed.json"
+        try:
+            info = msgspec.json.decode(path.read_bytes(), type=CompressedInfo)
+        except OSError as error:
+            raise UsageError(
+                f"cannot read the compressed network: {error.strerror}",
+                where=str(path),
+                fix="edgevision compress --model NAME --recipe NAME",
+            ) from error
+        except msgspec.DecodeError as error:
+            raise UsageError(f"the file is not a compressed.json: {error}", where=str(path)) from error
+        if info.schema != SCHEMA:
+            raise UsageError(f"expected schema {SCHEMA}, got {info.schema}", where=str(path))
+        compressed = Compressed(folder, info)
+        got = sha256_of(compressed.onnx_path) if compressed.onnx_path.is_file() else "no file"
+        if got != info.onnx_sha256:
+            raise UsageError(
+                f"model.onnx is not the file compressed.json was written for: expected sha256 {info.onnx_sha256[:12]}, "
+                f"got {got[:12]}",
+                where=str(compressed.onnx_path),
+                fix="run the compress command again with --overwrite",
+            )
+        return compressed

@@ -1,0 +1,95 @@
+"""Files that are either whole or not there: written aside, flushed, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgevision.errors import UsageError
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never half of it.
+
+    Raises:
+        UsageError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(aside).chmod(0o644)
+            Path(aside).replace(path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def folder_aside(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        UsageError: `path` exists and `overwrite` is false, or the disk cannot be written.
+    """
+    refuse_overwrite(path, overwrite=overwrite)
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        with _explained(path):
+            yield aside
+            aside.chmod(0o755)
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                path.replace(old / path.name)
+                aside.replace(path)
+                shutil.rmtree(old)
+            else:
+                aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
+    """Raise `UsageError` when `path` exists and overwriting was not asked for."""
+    if path.exists() and not overwrite:
+        raise UsageError(
+            "the output is already there and would be overwritten",
+            where=str(path),
+            fix="add --overwrite to replace it, or choose another --out",
+        )
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UsageError(
+                "the disk is full; nothing was changed", where=str(path), fix="free some space and run the command again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+            raise UsageError(f"cannot write here: {error.strerror}", where=str(path)) from error
+        raise

@@ -1,0 +1,94 @@
+"""Recipes: what is done to a network, step by step, as data (`quant/recipes/*.toml`).
+
+A recipe is a tuple of steps. Recipes compose left to right with `+`; the composed name is printed everywhere the
+result is, so the same command gives the same file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgevision.config import nearest, read_toml
+from edgevision.errors import UsageError
+from edgevision.resources import shipped
+
+Bits = Literal[8]
+
+
+class FoldBatchNorm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fold_batch_norm"):
+    """Fold every batch norm into its neighbour and two heads into one; exact."""
+
+
+class QuantizeWeights(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize_weights"
+):
+    """Store weights as integers, compute in float; needs no data."""
+
+    bits: Bits = 8
+    granularity: Literal["per_channel"] = "per_channel"
+
+
+class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
+    """Post-training quantisation of weights and activations with NNCF on the ONNX graph."""
+
+    weight_bits: Bits = 8
+    activation_bits: Bits = 8
+    #: Symmetric per-channel weights; per-tensor activations, asymmetric where `activations` says so.
+    weights: Literal["symmetric_per_channel"] = "symmetric_per_channel"
+    activations: Literal["asymmetric", "symmetric"] = "asymmetric"
+    calibration_images: int = 256
+    #: Correct the bias of each layer for the mean error of its quantised weights.
+    bias_correction: bool = True
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named list of steps.
+
+    >>> [type(step).__name__ for step in load("w8a8").steps]
+    ['FoldBatchNorm', 'Quantize']
+    """
+
+    name: str
+    title: str
+    steps: tuple[Step, ...]
+
+    def needs_data(self) -> bool:
+        """Whether any step calibrates on images."""
+        return any(isinstance(step, Quantize) for step in self.steps)
+
+
+def names() -> list[str]:
+    """The recipes shipped with the package, in alphabetical order."""
+    return sorted(path.stem for path in (shipped("quant") / "recipes").glob("*.toml"))
+
+
+def load(name: str) -> Recipe:
+    """Read recipe `name`; `a+b` composes recipes left to right, each step taken once.
+
+    Raises:
+        UsageError: unknown recipe (nearest name given), or a key or value the recipe file may not hold.
+    """
+    parts = [_load_one(part.strip()) for part in name.split("+")]
+    if len(parts) == 1:
+        return parts[0]
+    steps: list[Step] = []
+    for part in parts:
+        steps += [step for step in part.steps if step not in steps]
+    return Recipe(name="+".join(p.name for p in parts), title=", then ".join(p.title for p in parts), steps=tuple(steps))
+
+
+def _load_one(name: str) -> Recipe:
+    path = shipped("quant") / "recipes" / f"{name}.toml"
+    if name not in names():
+        raise UsageError(
+            f"unknown recipe '{name}'{nearest(name, names())}", fix=f"one of: {', '.join(names())}; or add {path}"
+        )
+    recipe = read_toml(path, Recipe)
+    if recipe.name != name:
+        raise UsageError(f"expected name = '{name}' as the file is called, got '{recipe.name}'", where=str(path))
+    return recipe
