@@ -1,0 +1,219 @@
+"""The canonical QDQ graph: what the compiler can rely on.
+
+1.  Quantised means QuantizeLinear and DequantizeLinear of standard ONNX around standard operators; opset 20 or later.
+2.  *Weights*: Conv, Gemm and MatMul read a DequantizeLinear of an int8 initializer: zero point 0, values in
+    [-127, 127], a 1-d float32 scale with one entry per output channel (also when there is one channel) and `axis` >= 0
+    naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`, `.weight.zero_point`.
+3.  *Biases* are float32 initializers.
+4.  *Activations*: every quantised operator reads a DequantizeLinear directly. No data movement (Split, Reshape,
+    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity) stands between a DequantizeLinear and its readers:
+    these run on the integers, and the DequantizeLinear follows them.
+5.  Every integer tensor has exactly one DequantizeLinear; several operators may read it. Its scale and zero point
+    are those of the QuantizeLinear it comes from, and are scalars: int8 or uint8, any zero point.
+6.  Exception to 5, depthwise convolutions only: the input may have one scale and zero point per channel (1-d, axis 1).
+7.  Sigmoid and Softmax, whose range is known, are quantised to uint8 with scale 1/256 and zero point 0.
+8.  Between an operator and the QuantizeLinear behind it stands nothing, or one activation function (Relu, Clip,
+    Gelu, Sigmoid, HardSigmoid, HardSwish): the float epilogue of the integer operator.
+9.  A layer left in float (`keep_fp`) reads the float tensor ahead of any QuantizeLinear, which then has other readers.
+    What has no QuantizeLinear behind it (the network's output) stays float.
+10. Nodes are in topological order, every intermediate has a shape, node names are those of the float graph;
+    `<tensor>.q` and `<tensor>.dq` name the integers of a tensor and its dequantised value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgevision.compress.layers import weight_of
+from edgevision.compress.onnxgraph import (
+    WEIGHTED,
+    Index,
+    attribute,
+    finished,
+    prune,
+    redirect,
+    rename_tensors,
+    set_attribute,
+)
+from edgevision.errors import Unsupported
+
+#: Operators that move values without computing, and so can run on integers as they are.
+MOVES = ("Split", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "MaxPool", "Identity")
+
+#: Operators whose output lies in [0, 1].
+UNIT_RANGE = ("Sigmoid", "HardSigmoid", "Softmax")
+
+
+def canonical(model: onnx.ModelProto, *, expected: Sequence[str] = ()) -> onnx.ModelProto:
+    """Return `model` in the form this module describes; `model` is changed.
+
+    Args:
+        model: a QDQ graph, as NNCF writes it.
+        expected: layers that were to be quantised.
+
+    Raises:
+        Unsupported: a layer of `expected` is not quantised, or an input has scales integer arithmetic cannot use;
+            all of them are named.
+    """
+    graph = model.graph
+    while _push_down(graph):
+        pass
+    _share_dequantize(graph)
+    _weights(graph)
+    _unit_ranges(graph)
+    _names(graph)
+    prune(graph)
+    _refuse(graph, expected)
+    return finished(model)
+
+
+def _push_down(graph: onnx.GraphProto) -> bool:
+    """Move every per-tensor DequantizeLinear below the data movements that read it, one level; true if any moved."""
+    index = Index.of(graph)
+    nodes: list[onnx.NodeProto] = []
+    moved = False
+    for node in graph.node:
+        above = index.made_by(node.input[0], "DequantizeLinear") if node.op_type in MOVES else None
+        if above is None or above.input[0] in index.constants or index.array(above.input[1]).size != 1:
+            nodes.append(node)
+            continue
+        moved = True
+        outputs = list(node.output)
+        node.input[0] = above.input[0]
+        del node.output[:]
+        node.output.extend(f"{name}.q" for name in outputs)
+        nodes.append(node)
+        nodes += [
+            helper.make_node("DequantizeLinear", [f"{name}.q", *above.input[1:]], [name], name=f"{name}.dq")
+            for name in outputs
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    prune(graph)
+    return moved
+
+
+def _share_dequantize(graph: onnx.GraphProto) -> None:
+    """Leave one DequantizeLinear per integer tensor."""
+    first: dict[tuple[str, ...], str] = {}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear":
+            known = first.setdefault(tuple(node.input), node.output[0])
+            if known != node.output[0]:
+                redirect(graph.node, node.output[0], known)
+    prune(graph)
+
+
+def _weights(graph: onnx.GraphProto) -> None:
+    """Give every quantised weight a 1-d scale, a non-negative axis and names after its layer."""
+    index = Index.of(graph)
+    for node in graph.node:
+        dequantize = index.made_by(node.input[1], "DequantizeLinear") if node.op_type in WEIGHTED else None
+        if dequantize is None or dequantize.input[0] not in index.constants:
+            continue
+        values = index.array(dequantize.input[0])
+        axis = output_axis(node)
+        channels = values.shape[axis]
+        scale = index.array(dequantize.input[1]).astype(np.float32).reshape(-1)
+        zero = index.array(dequantize.input[2]).reshape(-1)
+        stem = f"{node.name}.weight"
+        names = [f"{stem}.q", f"{stem}.scale", f"{stem}.zero_point"]
+        arrays = [values, np.broadcast_to(scale, (channels,)), np.broadcast_to(zero, (channels,))]
+        known = {tensor.name for tensor in graph.initializer}
+        graph.initializer.extend(
+            numpy_helper.from_array(np.ascontiguousarray(a), n)
+            for a, n in zip(arrays, names, strict=True)
+            if n not in known
+        )
+        del dequantize.input[:]
+        dequantize.input.extend(names)
+        dequantize.name = f"{stem}.dq"
+        set_attribute(dequantize, "axis", axis)
+    prune(graph)
+
+
+def output_axis(node: onnx.NodeProto) -> int:
+    """Axis of the output channels in the weight of a Conv, Gemm or MatMul.
+
+    >>> output_axis(onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1))
+    0
+    """
+    if node.op_type == "Conv" or attribute(node, "transB", 0):
+        return 0
+    return 1
+
+
+def _unit_ranges(graph: onnx.GraphProto) -> None:
+    """Quantise what lies in [0, 1] with scale 1/256: no image can fall outside, and the scale is a shift."""
+    index = Index.of(graph)
+    for node in graph.node:
+        source = index.producer.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if source is None or source.op_type not in UNIT_RANGE or index.array(node.input[1]).size != 1:
+            continue
+        names = [f"{node.input[0]}.scale", f"{node.input[0]}.zero_point"]
+        graph.initializer.append(numpy_helper.from_array(np.asarray(1 / 256, np.float32), names[0]))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(0, np.uint8), names[1]))
+        old = node.input[1:]
+        for other in graph.node:
+            if other.op_type == "DequantizeLinear" and list(other.input[1:]) == list(old):
+                other.input[1], other.input[2] = names
+        node.input[1], node.input[2] = names
+
+
+def _names(graph: onnx.GraphProto) -> None:
+    """Name quantisers, their tensors and their parameters after the tensor they quantise."""
+    index = Index.of(graph)
+    names: dict[str, str] = {}
+    count: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type != "QuantizeLinear":
+            continue
+        source = node.input[0]
+        count[source] = count.get(source, 0) + 1
+        stem = source if count[source] == 1 else f"{source}.{count[source]}"
+        names[node.output[0]] = f"{stem}.q"
+        node.name = f"{stem}.q"
+        for slot, what in ((1, "scale"), (2, "zero_point")):
+            names.setdefault(node.input[slot], f"{stem}.{what}")
+        for reader in index.readers[node.output[0]]:
+            if reader.op_type == "DequantizeLinear":
+                reader.name = names[reader.output[0]] = f"{stem}.dq"
+    for node in graph.node:
+        weight = weight_of(node, index)
+        if weight is not None and node.input[1] in index.producer:
+            names[node.input[1]] = f"{node.name}.weight.dq"
+    rename_tensors(graph, names)
+
+
+def _refuse(graph: onnx.GraphProto, expected: Sequence[str]) -> None:
+    """Raise with every place where the graph is not as promised."""
+    index = Index.of(graph)
+    reasons = []
+    for node in graph.node:
+        if weight_of(node, index) is None or node.input[1] in index.constants:
+            continue
+        above = index.made_by(node.input[0], "DequantizeLinear")
+        if above is None:
+            reasons.append(f"layer '{node.name}': its weight is quantised, its input is not")
+        elif index.array(above.input[1]).size > 1 and not _depthwise(node, index):
+            reasons.append(f"layer '{node.name}': per-channel input scales do not factor out of a sum over channels")
+    quantised = {node.name for node in graph.node if node.op_type in WEIGHTED and node.input[1] not in index.constants}
+    reasons += [f"layer '{name}' was to be quantised and is not" for name in expected if name not in quantised]
+    if reasons:
+        raise Unsupported(
+            "the quantised graph has layers that integer arithmetic cannot compute",
+            where=graph.name,
+            reasons=reasons,
+            fix="leave these layers in float with --keep-fp NAME",
+        )
+
+
+def _depthwise(node: onnx.NodeProto, index: Index) -> bool:
+    weight = weight_of(node, index)
+    return weight is not None and node.op_type == "Conv" and index.constants[weight].dims[1] == 1 and (
+        attribute(node, "group", 1) > 1
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Looking things up in an ONNX graph: who makes a tensor, who reads it, what a constant holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+#: Operators whose second input is a weight.
+WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+
+
+@dataclass(frozen=True)
+class Index:
+    """Maps of one graph, taken once; stale as soon as the graph changes.
+
+    Attributes:
+        producer: tensor name to the node that makes it; inputs and initializers have none.
+        readers: tensor name to the nodes that read it, in graph order, once per input slot.
+        constants: initializer name to its proto.
+    """
+
+    producer: dict[str, onnx.NodeProto]
+    readers: dict[str, list[onnx.NodeProto]]
+    constants: dict[str, onnx.TensorProto]
+
+    @staticmethod
+    def of(graph: onnx.GraphProto) -> Index:
+        """Index `graph`."""
+        readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in node.input:
+                readers[name].append(node)
+        return Index(
+            {name: node for node in graph.node for name in node.output},
+            readers,
+            {tensor.name: tensor for tensor in graph.initializer},
+        )
+
+    def array(self, name: str) -> np.ndarray:
+        """The value of initializer `name`."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def made_by(self, name: str, op_type: str) -> onnx.NodeProto | None:
+        """The node that makes tensor `name` when it is an `op_type`."""
+        node = self.producer.get(name)
+        return node if node is not None and node.op_type == op_type else None
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Value of an attribute of `node`, or `default`."""
+    for item in node.attribute:
+        if item.name == name:
+            return onnx.helper.get_attribute_value(item)
+    return default
+
+
+def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
+    """Set or replace one attribute of `node`."""
+    kept = [item for item in node.attribute if item.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A deep copy."""
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    return new
+
+
+def redirect(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
+    """Make every node of `nodes` that reads `old` read `new`."""
+    for node in nodes:
+        for slot, name in enumerate(node.input):
+            if name == old:
+                node.input[slot] = new
+
+
+def prune(graph: onnx.GraphProto) -> None:
+    """Drop nodes nothing reads, then initializers nothing reads."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    nodes = list(reversed(kept))
+    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+
+
+def rename_tensors(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Rename tensors everywhere but in the graph's own inputs and outputs; drops stale shapes."""
+    for node in graph.node:
+        for slot, name in enumerate(node.input):
+            node.input[slot] = names.get(name, name)
+        for slot, name in enumerate(node.output):
+            node.output[slot] = names.get(name, name)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    del graph.value_info[:]
+
+
+def finished(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with every intermediate shape inferred, checked in full.
+
+    Raises:
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the graph is not valid ONNX.
+    """
+    del model.graph.value_info[:]
+    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -1,0 +1,77 @@
+"""Post-training quantisation of weights and activations: NNCF on the ONNX graph, result in the canonical QDQ form.
+
+NNCF decides where quantisers go and from which ranges; `canonical.py` then leaves one spelling of what it decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nncf
+import onnx
+from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
+from edgevision.compress.calibration import Calibration, Images, running_means
+from edgevision.compress.canonical import canonical
+from edgevision.compress.layers import refuse_unknown, weighted_layers
+from edgevision.compress.onnxgraph import copy_of
+from edgevision.compress.quiet import quiet
+from edgevision.errors import UsageError
+from edgevision.progress import Progress, silent
+from edgevision.recipe import Quantize
+
+
+def quantize(
+    model: onnx.ModelProto,
+    step: Quantize,
+    images: Images,
+    *,
+    keep_fp: Sequence[str] = (),
+    progress: Progress = silent,
+) -> onnx.ModelProto:
+    """Return `model` in int8 as a canonical QDQ graph (see `canonical`).
+
+    Weights are int8, symmetric in [-127, 127], one scale per output channel. Activations are int8 or uint8, one scale
+    and zero point per tensor; inputs of depthwise convolutions may have one per channel. Ranges are the mean over the
+    calibration images of each image's minimum and maximum (per channel: the extremes over all). Every Conv, Gemm,
+    MatMul, Add, Mul and average pool gets quantised inputs; an activation function between such an operator and the
+    next quantiser is computed in float between integer operators. Biases stay float32.
+
+    Args:
+        model: the float graph, named nodes, batch 1.
+        step: the recipe's settings.
+        images: calibration images; `step.calibration_images` of them are read, one pass in memory at a time.
+        keep_fp: names of nodes that stay float with their inputs.
+
+    Raises:
+        UsageError: an unknown name in `keep_fp`, no images, or a graph that is quantised already.
+        Unsupported: NNCF placed a quantiser that integer arithmetic cannot use.
+    """
+    refuse_unknown(model.graph, keep_fp)
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise UsageError(
+            "expected a float graph, got one that is quantised already",
+            where=model.graph.name,
+            fix="leave the quantize step out of the recipe",
+        )
+    name = model.graph.input[0].name
+    stream = Calibration(images, name, step.calibration_images, progress)
+    if not len(stream):
+        raise UsageError("expected images to calibrate on, got none", fix="add --data NAME")
+    preset = nncf.QuantizationPreset.MIXED if step.activations == "asymmetric" else nncf.QuantizationPreset.PERFORMANCE
+    with quiet("nncf"), running_means():
+        quantised = nncf.quantize(
+            copy_of(model),
+            nncf.Dataset(stream),
+            preset=preset,
+            target_device=nncf.TargetDevice.ANY,
+            subset_size=len(stream),
+            fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(names=list(keep_fp)) if keep_fp else None,
+            advanced_parameters=AdvancedQuantizationParameters(
+                disable_bias_correction=not step.bias_correction,
+                # Our integer kernels accumulate in 32 bits and cannot saturate, so no bit is given up for it.
+                overflow_fix=OverflowFix.DISABLE,
+            ),
+        )
+    return canonical(quantised, expected=[name for name in weighted_layers(model.graph) if name not in keep_fp])

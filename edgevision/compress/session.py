@@ -1,0 +1,50 @@
+"""onnxruntime as the reference that runs every graph we write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edgevision.errors import Unsupported
+
+
+def session(model: onnx.ModelProto, *, threads: int = 2, optimise: bool = True) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU.
+
+    Args:
+        model: the graph.
+        threads: worker threads inside an operator.
+        optimise: false keeps quantised operators as dequantise, float operator, quantise.
+
+    Raises:
+        Unsupported: onnxruntime has no kernel for an operator, or refuses the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        raise Unsupported(
+            f"onnxruntime refuses the graph: {str(error).strip().splitlines()[0]}", where=model.graph.name
+        ) from error
+
+
+def predictor(model: onnx.ModelProto, *, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from float32 images (N, C, H, W) to outputs (N, ...).
+
+    Images are run one at a time: the graph has batch 1.
+    """
+    runner = session(model, threads=threads)
+    name = runner.get_inputs()[0].name
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return np.concatenate([runner.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))])
+
+    return predict

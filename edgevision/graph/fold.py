@@ -1,0 +1,94 @@
+"""Arithmetic that needs no image is done once, here: constants, and batch norms behind convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from edgevision.compress.onnxgraph import Index, attribute, prune
+
+_LARGEST_FOLDED = 1 << 24
+_KEEP = ("QuantizeLinear", "DequantizeLinear")
+
+
+def fold_constants(graph: onnx.GraphProto) -> int:
+    """Replace every node whose inputs are all constant by its value; in place. Returns the number of nodes folded.
+
+    Dequantisation of weights is kept: it is how a quantised weight says what it means. Values above 16 M elements
+    are kept as they are computed.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    kept: list[onnx.NodeProto] = []
+    folded = 0
+    for node in graph.node:
+        value = _value(node, constants)
+        if value is None:
+            kept.append(node)
+            continue
+        constants[node.output[0]] = numpy_helper.from_array(value, name=node.output[0])
+        folded += node.op_type != "Constant"
+    outputs = {output.name for output in graph.output}
+    if outputs & {tensor for tensor in constants if tensor not in {t.name for t in graph.initializer}}:
+        return 0
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(constants.values())
+    prune(graph)
+    return folded
+
+
+def _value(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.ndarray | None:
+    inputs = [name for name in node.input if name]
+    if node.domain not in ("", "ai.onnx") or node.op_type in _KEEP or len(node.output) != 1:
+        return None
+    if not inputs and node.op_type != "Constant":
+        return None
+    if any(name not in constants for name in inputs):
+        return None
+    graph = helper.make_graph(
+        [node],
+        "fold",
+        [],
+        [helper.make_value_info(node.output[0], onnx.TypeProto())],
+        [constants[name] for name in dict.fromkeys(inputs)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    value = np.asarray(list(ReferenceEvaluator(model).run(None, {}))[0])
+    return value if value.size <= _LARGEST_FOLDED else None
+
+
+def fold_batch_norms(graph: onnx.GraphProto) -> int:
+    """Fold every BatchNormalization that alone reads a Conv into that Conv, exactly; in place.
+
+    y = (conv(x) - mean) * a + beta with a = gamma / sqrt(var + eps), so the weights of output channel c are scaled
+    by a[c] and the bias becomes (b - mean) * a + beta, computed in float64. Returns the number folded.
+    """
+    folded = 0
+    for node in list(graph.node):
+        if node.op_type != "BatchNormalization" or attribute(node, "training_mode", 0):
+            continue
+        index = Index.of(graph)
+        conv = index.made_by(node.input[0], "Conv")
+        if conv is None or len(index.readers[node.input[0]]) != 1 or conv.input[1] not in index.constants:
+            continue
+        if any(name not in index.constants for name in (*node.input[1:5], *conv.input[2:3])):
+            continue
+        gamma, beta, mean, var = (index.array(name).astype(np.float64) for name in node.input[1:5])
+        scale = gamma / np.sqrt(var + attribute(node, "epsilon", 1e-5))
+        weight = index.array(conv.input[1]).astype(np.float64)
+        bias = index.array(conv.input[2]).astype(np.float64) if len(conv.input) > 2 and conv.input[2] else 0.0
+        names = [f"{conv.name}.weight.folded", f"{conv.name}.bias.folded"]
+        values = [weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), (bias - mean) * scale + beta]
+        graph.initializer.extend(
+            numpy_helper.from_array(v.astype(np.float32), n) for v, n in zip(values, names, strict=True)
+        )
+        data = conv.input[0]
+        del conv.input[:]
+        conv.input.extend([data, *names])
+        conv.output[0] = node.output[0]
+        graph.node.remove(node)
+        folded += 1
+    prune(graph)
+    return folded

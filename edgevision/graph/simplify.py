@@ -1,0 +1,43 @@
+"""Small rewrites that leave one spelling of one thing, so that every later stage knows one spelling."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import helper
+
+from edgevision.compress.onnxgraph import Index, attribute, prune
+
+
+def pool_means(graph: onnx.GraphProto) -> int:
+    """Rewrite every mean over the image axes of a 4-d tensor as GlobalAveragePool (and Flatten); in place.
+
+    Returns the number of nodes rewritten. The value is the same: both average over H and W.
+    """
+    index = Index.of(graph)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in (*graph.input, *graph.value_info)}
+    nodes: list[onnx.NodeProto] = []
+    changed = 0
+    for node in graph.node:
+        rank = ranks.get(node.input[0], 0) if node.input else 0
+        if node.op_type != "ReduceMean" or rank != 4 or _axes(node, index) != {2, 3}:
+            nodes.append(node)
+            continue
+        changed += 1
+        output = node.output[0]
+        flat = not attribute(node, "keepdims", 1)
+        pooled = f"{output}.pooled" if flat else output
+        pool = helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name)
+        pool.metadata_props.extend(node.metadata_props)
+        nodes.append(pool)
+        if flat:
+            nodes.append(helper.make_node("Flatten", [pooled], [output], name=f"{node.name}.flatten", axis=1))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    prune(graph)
+    return changed
+
+
+def _axes(node: onnx.NodeProto, index: Index) -> set[int]:
+    if len(node.input) < 2 or node.input[1] not in index.constants:
+        return set()
+    return {int(axis) % 4 for axis in index.array(node.input[1]).reshape(-1)}
