@@ -1,0 +1,180 @@
+"""Chains: the elementwise tail of a kernel, applied to registers before the one store.
+
+A chain starts from an accumulator or a loaded value, applies operations in order, and stores float or a quantised
+byte. In an *exact* chain every float operation is rounded to binary32 in the written order (quant/NUMERICS.md section
+5), which is what makes integer networks agree bit for bit between machines with and without fused multiply-add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.emit import Buffer, Expr
+from edgevision.compiler.kernels.functions import FUNCTIONS, Arithmetic
+
+#: How an operand is indexed by (pixel m, channel n): one value per channel, a tensor like the result, one value per
+#: pixel, one per image and channel, or one value in all.
+Index = Literal["channel", "tensor", "pixel", "image", "scalar"]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A second input of a chain operation.
+
+    Attributes:
+        parameter: position among the kernel's extra inputs.
+        index: how (pixel, channel) find the element.
+        pitch, offset: elements from one pixel to the next, and of the first; for views into a wider tensor.
+        dtype: float32, or uint8 with `scale` and `zero_point`.
+        functions: names of unary functions applied to the operand before it is used.
+    """
+
+    parameter: int
+    index: Index
+    pitch: int = 0
+    offset: int = 0
+    dtype: str = "float32"
+    scale: float = 1.0
+    zero_point: int = 0
+    functions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Apply:
+    """One operation: a unary function by name, or `add`/`sub`/`mul`/`div`/`max`/`min` with an operand or a constant."""
+
+    name: str
+    operand: Operand | None = None
+    constant: float | None = None
+    reverse: bool = False
+
+
+@dataclass(frozen=True)
+class Store:
+    """How the result leaves the registers.
+
+    Attributes:
+        dtype: float32 or uint8.
+        multiplier: reciprocal of the output scale for a float value; None when the value is already in steps.
+        zero_point, low, high: of the stored byte; relu and clip are folded into `low` and `high`.
+        pitch, offset: elements from one pixel to the next in the output, and of the first.
+    """
+
+    dtype: str = "float32"
+    multiplier: float | None = None
+    zero_point: int = 0
+    low: int = 0
+    high: int = 255
+    pitch: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Operations and the store they end in."""
+
+    operations: tuple[Apply, ...] = ()
+    store: Store = Store()
+    exact: bool = False
+
+    @property
+    def operands(self) -> list[Operand]:
+        """Operands in the order of their parameters."""
+        found = {op.operand.parameter: op.operand for op in self.operations if op.operand is not None}
+        return [found[key] for key in sorted(found)]
+
+
+class ChainWriter:
+    """Emits a chain at (pixel, channel) positions of one kernel.
+
+    Args:
+        chain: what to emit.
+        extras: the kernel's extra input buffers, indexed by `Operand.parameter`.
+        output: output buffer.
+        pixels_per_image: to find the image of a pixel for "image" operands.
+        images: batch size.
+    """
+
+    def __init__(
+        self, chain: Chain, extras: Sequence[Buffer], output: Buffer, *, pixels_per_image: int, images: int
+    ) -> None:
+        self._chain = chain
+        self._extras = extras
+        self._output = output
+        self._pixels_per_image = pixels_per_image
+        self._images = images
+        self._math = Arithmetic(exact=chain.exact)
+
+    def finish(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
+        """Apply the chain to `value` (float32, or int32 steps) and store it."""
+        for operation in self._chain.operations:
+            value = emit.named(self._apply(operation, value, pixel, channel, width))
+        self._store(value, pixel, channel, width)
+
+    def _apply(self, operation: Apply, value: Expr, pixel: Expr, channel: Expr, width: int) -> Expr:
+        if operation.name in FUNCTIONS:
+            return FUNCTIONS[operation.name](self._math, value, width)
+        if operation.operand is not None:
+            other = self._operand(operation.operand, pixel, channel, width)
+        else:
+            other = emit.f32(operation.constant or 0.0, width)
+        left, right = (other, value) if operation.reverse else (value, other)
+        return self._math.binary(operation.name, left, right, width)
+
+    def operand_value(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        """The operand at a position, as float32, its functions applied."""
+        return self._operand(operand, pixel, channel, width)
+
+    def _operand(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        buffer = self._extras[operand.parameter]
+        per_lane = operand.index in ("channel", "tensor", "image")
+        count = width if per_lane else 1
+        raw = emit.load(buffer, self._address(operand, pixel, channel), count)
+        if operand.dtype != "float32":
+            raw = emit.cast(raw, "int32", count) - emit.i32(operand.zero_point, count)
+            raw = self._math.mul(emit.cast(raw, "float32", count), emit.f32(operand.scale, count), count)
+        for name in operand.functions:
+            raw = FUNCTIONS[name](self._math, emit.named(raw), count)
+        if count != width:
+            raw = emit.splat(emit.named(raw), width)
+        return raw
+
+    def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
+        if operand.index == "channel":
+            return operand.offset + channel
+        if operand.index == "tensor":
+            return pixel * operand.pitch + operand.offset + channel
+        if operand.index == "pixel":
+            return pixel * operand.pitch + operand.offset
+        if operand.index == "image":
+            image = 0 if self._images == 1 else T.floordiv(pixel, self._pixels_per_image)
+            return image * operand.pitch + operand.offset + channel
+        return operand.offset
+
+    def _store(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
+        how = self._chain.store
+        address = pixel * how.pitch + how.offset + channel
+        if how.dtype == "float32":
+            emit.store(self._output, address, value, width)
+            return
+        if how.multiplier is not None:
+            value = self._math.mul(value, emit.f32(how.multiplier, width), width)
+        steps = rounded_steps(value, how.low - how.zero_point, how.high - how.zero_point, width)
+        byte = emit.cast(steps + emit.i32(how.zero_point, width), how.dtype, width)
+        emit.store(self._output, address, byte, width)
+
+
+def rounded_steps(value: Expr, low: int, high: int, width: int) -> Expr:
+    """Clamp a float to [low, high] and round it half to even, as int32 (NUMERICS.md section 2).
+
+    Clamping first keeps the magic addition in its range; both bounds are integers, so the order does not matter.
+    """
+    value = T.max(T.min(value, emit.f32(high, width)), emit.f32(low, width))
+    # The fence keeps a multiplication that made `value` from being fused into this addition.
+    shifted = emit.fence(value, width) + emit.f32(emit.ROUND_MAGIC, width)
+    return emit.reinterpret(shifted, "int32", width) - emit.i32(emit.ROUND_MAGIC_BITS, width)

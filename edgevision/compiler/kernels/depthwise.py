@@ -1,0 +1,154 @@
+"""Depthwise convolution in NHWC: one vector of channels, a run of output columns in registers.
+
+Padding is inside the kernel, as in `conv`: nothing is copied first. A loaded input vector is used by every output
+column of the block it touches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.chain import Chain, ChainWriter
+from edgevision.compiler.kernels.conv import Block, Window, column_blocks
+from edgevision.compiler.simd import Simd
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """One depthwise convolution.
+
+    Attributes:
+        channels: of input and output.
+        dtype: float32, or uint8 with int8 weights and an int32 accumulator.
+        pitch, offset: elements from one input pixel to the next, and of the first.
+        corrected: whether the zero-point correction of taps outside the frame is passed.
+    """
+
+    window: Window
+    channels: int
+    dtype: str
+    pitch: int
+    offset: int
+    left_elements: int
+    output_elements: int
+    chain: Chain
+    extras: tuple[tuple[int, str], ...] = ()
+    corrected: bool = False
+
+
+def build(name: str, spec: Depthwise, simd: Simd) -> Any:
+    """Return the kernel as a TIR function; weights are (kernel rows * kernel columns, channels), flat."""
+    window = spec.window
+    integer = spec.dtype != "float32"
+    taps = window.kernel[0] * window.kernel[1]
+    parameters = [
+        ("left", spec.left_elements, spec.dtype),
+        ("weights", taps * spec.channels, "int8" if integer else "float32"),
+        ("bias", spec.channels, "int32" if integer else "float32"),
+    ]
+    if integer:
+        parameters.append(("scale", spec.channels, "float32"))
+    if spec.corrected:
+        parameters.append(("correction", taps * spec.channels, "int32"))
+    used = len(parameters)
+    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
+    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
+    with emit.kernel(name, parameters) as (buffers, made):
+        writer = ChainWriter(
+            spec.chain,
+            buffers[used:-1],
+            buffers[-1],
+            pixels_per_image=window.out_height * window.out_width,
+            images=window.images,
+        )
+        body = _Body(spec, buffers, writer)
+        columns = max(1, min(8, simd.registers - window.kernel[1] - 4))
+        with T.parallel(window.images * window.out_height) as line:
+            for block in column_blocks(window, columns):
+                with T.serial(block.count) as b:
+                    full, tail = divmod(spec.channels, simd.lanes)
+                    if full:
+                        with T.serial(full) as c:
+                            body.tile(line, block, b, c * simd.lanes, simd.lanes)
+                    for first, width in emit.powers_of_two(tail, simd.lanes):
+                        body.tile(line, block, b, full * simd.lanes + first, width)
+    return made[0]
+
+
+class _Body:
+    def __init__(self, spec: Depthwise, buffers: list[Any], writer: ChainWriter) -> None:
+        self._spec, self._writer = spec, writer
+        self._integer = spec.dtype != "float32"
+        self._left, self._weights, self._bias = buffers[:3]
+        self._scale = buffers[3] if self._integer else None
+        self._correction = buffers[4] if spec.corrected else None
+
+    def tile(self, line: Any, block: Block, b: Any, channel: Any, width: int) -> None:
+        window = self._spec.window
+        dtype = "int32" if self._integer else "float32"
+        acc = emit.Tile(block.size, width, dtype)
+        bias = emit.named(emit.load(self._bias, channel, width))
+        for i in range(block.size):
+            acc.set(i, bias)
+        image = emit.named(T.floordiv(line, window.out_height)) if window.images > 1 else 0
+        row = line - image * window.out_height
+        column = emit.named(block.first + b * block.size)
+        for ky in range(window.kernel[0]):
+            source = emit.named(row * window.stride[0] + (ky * window.dilation[0] - window.top))
+            if window.rows_always_inside:
+                self._kernel_row(acc, block, column, image, source, ky, channel, width)
+                continue
+            with T.If(T.And(source >= 0, source < window.height)):
+                with T.Then():
+                    self._kernel_row(acc, block, column, image, source, ky, channel, width)
+                with T.Else():
+                    for kx in range(window.kernel[1]):
+                        self._correct(acc, range(block.size), ky, kx, channel, width)
+                    T.evaluate(0)
+        for i in range(block.size):
+            value = acc.get(i)
+            if self._scale is not None:
+                scale = emit.load(self._scale, channel, width)
+                value = emit.fence(emit.cast(value, "float32", width) * scale, width)
+            self._writer.finish(emit.named(value), line * window.out_width + column + i, channel, width)
+
+    def _correct(self, acc: emit.Tile, columns: Any, ky: int, kx: int, channel: Any, width: int) -> None:
+        if self._correction is None:
+            return
+        tap = ky * self._spec.window.kernel[1] + kx
+        value = emit.named(emit.load(self._correction, tap * self._spec.channels + channel, width))
+        for i in columns:
+            acc.add(i, value)
+
+    def _kernel_row(
+        self, acc: emit.Tile, block: Block, column: Any, image: Any, source: Any, ky: int, channel: Any, width: int
+    ) -> None:
+        spec, window = self._spec, self._spec.window
+        weights = []
+        for kx in range(window.kernel[1]):
+            tap = ky * window.kernel[1] + kx
+            weights.append(self._widened(emit.load(self._weights, tap * spec.channels + channel, width), width))
+        # Input columns this block reads, relative to the first output column times the stride.
+        uses: dict[int, list[tuple[int, int]]] = {}
+        for kx in range(window.kernel[1]):
+            outside = []
+            for i in range(block.size):
+                if block.count > 1 or window.columns_inside(block.first + i, kx):
+                    uses.setdefault(i * window.stride[1] + kx * window.dilation[1], []).append((i, kx))
+                else:
+                    outside.append(i)
+            self._correct(acc, outside, ky, kx, channel, width)
+        for position in sorted(uses):
+            x = column * window.stride[1] + (position - window.left)
+            pixel = (image * window.height + source) * window.width + x
+            loaded = emit.load(self._left, pixel * spec.pitch + spec.offset + channel, width)
+            value = self._widened(loaded, width)
+            for i, kx in uses[position]:
+                acc.add(i, value * weights[kx])
+
+    def _widened(self, value: Any, width: int) -> Any:
+        return emit.named(emit.cast(value, "int32", width) if self._integer else value)

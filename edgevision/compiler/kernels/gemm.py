@@ -1,0 +1,146 @@
+"""Matrix product with packed weights: pointwise convolutions in NHWC and linear layers.
+
+Rows are pixels or tokens. The loop over panels is inside the loop over row chunks when there are rows enough for the
+threads, so a chunk of activations stays in the cache while the weights stream by; otherwise panels are shared out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.chain import Chain, ChainWriter
+from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels, tile_shape
+from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group
+from edgevision.compiler.simd import Simd
+
+#: Bytes of activations one row chunk may hold: about half a first-level cache.
+CHUNK_BYTES = 16384
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """Shape and views of one product: (rows, depth) x (depth, channels).
+
+    Attributes:
+        pitch, offset: elements from one row of the left operand to the next, and of the first.
+        left_elements, output_elements: sizes of the whole buffers.
+        dtype: float32 or uint8 (then weights are int8 and the accumulator int32).
+        images, rows_per_image: for operands with one value per image.
+        extras: (elements, dtype) of the chain's operand buffers.
+    """
+
+    rows: int
+    depth: int
+    channels: int
+    dtype: str
+    pitch: int
+    offset: int
+    left_elements: int
+    output_elements: int
+    chain: Chain
+    extras: tuple[tuple[int, str], ...] = ()
+    images: int = 1
+
+
+def dense_parameters(spec: Any, simd: Simd, weight_elements: int, corrections: int = 0) -> list[tuple[str, int, str]]:
+    """Parameter list shared by the dense kernels: left, weights, bias, [scale], [correction], extras, output."""
+    integer = spec.dtype != "float32"
+    lanes = packed_lanes(spec.channels, simd.lanes, tile_shape(spec.channels, simd.lanes, simd.registers)[1])
+    parameters = [
+        ("left", spec.left_elements, spec.dtype),
+        ("weights", weight_elements, "int8" if integer else "float32"),
+        ("bias", lanes, "int32" if integer else "float32"),
+    ]
+    if integer:
+        parameters.append(("scale", lanes, "float32"))
+    if corrections:
+        parameters.append(("correction", corrections, "int32"))
+    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
+    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
+    return parameters
+
+
+def build(name: str, spec: Gemm, simd: Simd) -> Any:
+    """Return the kernel as a TIR function."""
+    integer = spec.dtype != "float32"
+    group = k_group(simd, integer=integer)
+    groups = -(-spec.depth // group)
+    mr, nr = tile_shape(spec.channels, simd.lanes, simd.registers)
+    lanes = packed_lanes(spec.channels, simd.lanes, nr)
+    parameters = dense_parameters(spec, simd, lanes * groups * group)
+    with emit.kernel(name, parameters) as (buffers, made):
+        operands = Operands(buffers[0], buffers[1], buffers[2], buffers[3] if integer else None)
+        extras = buffers[4 if integer else 3 : -1]
+        writer = ChainWriter(
+            spec.chain, extras, buffers[-1], pixels_per_image=spec.rows // spec.images, images=spec.images
+        )
+        body = _Body(spec, simd, operands, writer, groups)
+        _loops(spec, mr, panels(spec.channels, simd.lanes, nr), body)
+    return made[0]
+
+
+class _Body:
+    def __init__(self, spec: Gemm, simd: Simd, operands: Operands, writer: ChainWriter, groups: int) -> None:
+        self._spec, self._simd, self._operands, self._writer, self._groups = spec, simd, operands, writer, groups
+
+    def tile(self, panel: Panel, lane_offset: Any, channel: Any, row: Any, rows: int) -> None:
+        spec = self._spec
+        tile = DenseTile(self._operands, self._simd, panel, lane_offset, rows)
+        tile.start()
+        tile.accumulate(
+            range(rows),
+            lambda i, k: (row + i) * spec.pitch + spec.offset + k,
+            lane_offset * self._groups,
+            self._groups,
+        )
+        tile.finish(self._writer, lambda i: row + i, channel)
+
+
+def panel_runs(found: list[Panel]) -> list[tuple[Panel, int]]:
+    """Neighbouring panels of equal widths as (first, count), so that they share one loop."""
+    runs: list[tuple[Panel, int]] = []
+    for panel in found:
+        if runs and runs[-1][0].widths == panel.widths and runs[-1][0].valid == panel.valid:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((panel, 1))
+    return runs
+
+
+def _loops(spec: Gemm, mr: int, found: list[Panel], body: _Body) -> None:
+    runs = panel_runs(found)
+    itemsize = 4 if spec.dtype == "float32" else 1
+    blocks = emit.balanced(spec.rows, mr)
+    total_blocks = sum(count for _, count, _ in blocks)
+    if total_blocks < 8 and len(found) > total_blocks:
+        for panel, count in runs:
+            with T.parallel(count) as p:
+                for first, block_count, size in blocks:
+                    with T.serial(block_count) as block:
+                        body.tile(
+                            panel,
+                            panel.weight_offset + p * panel.lanes,
+                            panel.channel + p * panel.valid,
+                            first + block * size,
+                            size,
+                        )
+        return
+    for first, block_count, size in blocks:
+        per_chunk = max(1, min(CHUNK_BYTES // max(1, size * spec.depth * itemsize), -(-block_count // 4)))
+        chunks, rest = divmod(block_count, per_chunk)
+        with T.parallel(chunks + (1 if rest else 0)) as chunk:
+            start = emit.named(chunk * per_chunk)
+            inner = per_chunk if not rest else T.min(per_chunk, block_count - start)
+            for panel, count in runs:
+                with T.serial(count) as p, T.serial(inner) as block:
+                    body.tile(
+                        panel,
+                        panel.weight_offset + p * panel.lanes,
+                        panel.channel + p * panel.valid,
+                        first + (start + block) * size,
+                        size,
+                    )

@@ -1,0 +1,141 @@
+"""The register tile of every dense kernel: rows of the left operand times one panel of packed weights.
+
+float32 multiplies and adds; u8 x s8 accumulates in int32, four products at a time where the core has `vpdpbusd`, else
+one at a time on widened bytes. The accumulators start at the bias, so the tail of the kernel is only the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.chain import ChainWriter
+from edgevision.compiler.kernels.emit import Buffer, Expr
+from edgevision.compiler.kernels.panel import Panel
+from edgevision.compiler.simd import Simd
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Buffers of a dense kernel.
+
+    Attributes:
+        left: activations, float32 or uint8, flat.
+        weights: packed by `panel.pack`.
+        bias: float32 or int32 per channel, packed by `panel.pack_channels`.
+        scale: float32 multiplier of the int32 accumulator per channel, packed alike; None for float32.
+        correction: int32 per (tap, channel), zero point times the tap's weight sum, added for a tap that falls
+            outside the frame; None where nothing falls outside or the zero point is 0.
+    """
+
+    left: Buffer
+    weights: Buffer
+    bias: Buffer
+    scale: Buffer | None
+    correction: Buffer | None = None
+
+
+class DenseTile:
+    """Emits one tile: `start`, any number of `accumulate`, `finish`."""
+
+    def __init__(self, operands: Operands, simd: Simd, panel: Panel, panel_offset: Expr, rows: int) -> None:
+        self._operands = operands
+        self._simd = simd
+        self._panel = panel
+        self._channels = panel_offset
+        self._rows = rows
+        self._integer = operands.scale is not None
+        self._acc = [emit.Tile(rows, width, "int32" if self._integer else "float32") for width in panel.widths]
+
+    @property
+    def group(self) -> int:
+        """Values of k consumed by one inner step."""
+        return k_group(self._simd, integer=self._integer)
+
+    def start(self) -> None:
+        """Set every accumulator to its channel's bias."""
+        for vector, first in self._vectors():
+            bias = emit.named(emit.load(self._operands.bias, self._channels + first, self._panel.widths[vector]))
+            for row in range(self._rows):
+                self._acc[vector].set(row, bias)
+
+    def accumulate(
+        self, rows: Sequence[int], address: Callable[[int, Expr], Expr], weight_base: Expr, groups: int
+    ) -> None:
+        """Add `groups` k-groups of the rows; `address(row, k)` is the left element, weights start at `weight_base`.
+
+        `weight_base` counts lanes; the panel stores `group` elements per lane.
+        """
+        with T.serial(groups) as step:
+            weights = []
+            for vector, first in self._vectors():
+                width = self._panel.widths[vector]
+                offset = (weight_base + step * self._panel.lanes + first) * self.group
+                weights.append(self._weights(offset, width))
+            for row in rows:
+                left = self._left(address(row, step * self.group))
+                for vector, _first in self._vectors():
+                    self._multiply(vector, row, left, weights[vector])
+
+    def correct(self, rows: Sequence[int], tap: Expr, tap_pitch: int) -> None:
+        """Add the zero-point correction of a tap outside the frame to `rows`."""
+        if self._operands.correction is None:
+            return
+        for vector, first in self._vectors():
+            offset = tap * tap_pitch + self._channels + first
+            value = emit.named(emit.load(self._operands.correction, offset, self._panel.widths[vector]))
+            for row in rows:
+                self._acc[vector].add(row, value)
+
+    def finish(self, writer: ChainWriter, pixel: Callable[[int], Expr], channel: Expr) -> None:
+        """Run the chain on every accumulator and store; `channel` is the first output channel of the panel."""
+        for row in range(self._rows):
+            for vector, first in self._vectors():
+                valid = min(self._panel.widths[vector], self._panel.valid - first)
+                for piece, width in emit.powers_of_two(valid, self._panel.widths[vector]):
+                    value = self._acc[vector].get(row, piece, width)
+                    if self._operands.scale is not None:
+                        scale = emit.load(self._operands.scale, self._channels + first + piece, width)
+                        value = emit.fence(emit.cast(value, "float32", width) * scale, width)
+                    writer.finish(emit.named(value), pixel(row), channel + first + piece, width)
+
+    def _vectors(self) -> list[tuple[int, int]]:
+        first, found = 0, []
+        for index, width in enumerate(self._panel.widths):
+            found.append((index, first))
+            first += width
+        return found
+
+    def _weights(self, offset: Expr, width: int) -> Expr:
+        loaded = emit.load(self._operands.weights, offset, width * self.group)
+        if not self._integer:
+            return emit.named(loaded)
+        return emit.named(loaded if self._simd.uses_vpdpbusd else emit.cast(loaded, "int32", width))
+
+    def _left(self, address: Expr) -> Expr:
+        if not self._integer:
+            return emit.named(self._operands.left[address])
+        if self._simd.uses_vpdpbusd:
+            return emit.named(emit.reinterpret(emit.load(self._operands.left, address, 4), "int32", 1))
+        return emit.named(emit.cast(self._operands.left[address], "int32", 1))
+
+    def _multiply(self, vector: int, row: int, left: Expr, weights: Expr) -> None:
+        width = self._panel.widths[vector]
+        if self._integer and self._simd.uses_vpdpbusd:
+            # LLVM 22 takes the byte vectors as such; older signatures took them as int32 lanes.
+            name = f"llvm.x86.avx512.vpdpbusd.{width * 32}"
+            bytes_left = T.reinterpret(f"int8x{4 * width}", emit.splat(left, width))
+            dot = T.call_llvm_pure_intrin(
+                f"int32x{width}", T.llvm_lookup_intrinsic_id(name), self._acc[vector].get(row), bytes_left, weights
+            )
+            self._acc[vector].set(row, dot)
+        else:
+            self._acc[vector].add(row, emit.splat(left, width) * weights)
+
+
+def k_group(simd: Simd, *, integer: bool) -> int:
+    """Values of k one inner step consumes, which is also the packing group of the weights."""
+    return 4 if integer and simd.uses_vpdpbusd else 1

@@ -1,0 +1,214 @@
+"""The arithmetic of quantised networks in numpy: the executable form of quant/NUMERICS.md.
+
+Every function names its section there. Kernels on every target, the C-sim and the RTL must give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+#: Version of quant/NUMERICS.md these functions follow; stands in every bundle's manifest.
+VERSION = 1
+
+F = np.float32
+
+# erf(x) = x P(x^2) / Q(x^2) on [-4, 4]: our own weighted least-squares fit, error 4.3e-7 evaluated in binary32.
+ERF_BOUND = 4.0
+ERF_P = (
+    1.9868125491484534e-06,
+    0.0002845638373401016,
+    0.003883219789713621,
+    0.05310135334730148,
+    0.19354206323623657,
+    1.1283791065216064,
+)
+ERF_Q = (
+    3.742038461496122e-05,
+    0.0011855426710098982,
+    0.015206998214125633,
+    0.11534876376390457,
+    0.5048547387123108,
+    1.0,
+)
+SQRT_HALF = float(F(0.7071067811865476))
+SIXTH = float(F(1 / 6))
+
+# e^r on [-ln2/2, ln2/2], relative error 3e-9: our own fit, first two coefficients held at 1.
+EXP_P = (
+    0.0013814466074109077,
+    0.008368780836462975,
+    0.04166839271783829,
+    0.1666651964187622,
+    0.4999999403953552,
+    1.0,
+    1.0,
+)
+EXP_LOW, EXP_HIGH = -87.0, 88.0
+LOG2_E = 1.4426950216293335
+LN2_HIGH, LN2_LOW = 0.693145751953125, 1.428606765330187e-06
+
+
+def reciprocal(scale: float) -> np.float32:
+    """Section 2: a scale is divided by through its binary32 reciprocal, computed in binary64 and rounded once."""
+    return F(1.0 / float(F(scale)))
+
+
+def quantize(
+    values: np.ndarray, scale: float, zero_point: int, low: int = 0, high: int = 255, dtype: str = "uint8"
+) -> np.ndarray:
+    """Section 2: float32 to a byte: clamp(rint(v * (1/scale)) + zero_point, low, high).
+
+    >>> quantize(np.float32([0.0, 0.25, 0.75, 9.0]), 0.5, 3).tolist()
+    [3, 3, 5, 21]
+    """
+    steps = values.astype(F) * reciprocal(scale)
+    return clamp_steps(steps, zero_point, low, high).astype(dtype)
+
+
+def clamp_steps(steps: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
+    """Section 2: round half to even, add the zero point, saturate; int32."""
+    bounded = np.minimum(np.maximum(steps, F(low - zero_point)), F(high - zero_point))
+    return np.rint(bounded).astype(np.int32) + np.int32(zero_point)
+
+
+def dequantize(q: np.ndarray, scale: np.ndarray | float, zero_point: int) -> np.ndarray:
+    """Section 3: byte to float32: float(q - zero_point) * scale, one rounding."""
+    return (q.astype(np.int32) - np.int32(zero_point)).astype(F) * np.asarray(scale, F)
+
+
+def quantize_bias(bias: np.ndarray, accumulator_scale: np.ndarray) -> np.ndarray:
+    """Section 4: bias in steps of the accumulator, rint in binary64, int32."""
+    return np.rint(bias.astype(np.float64) / accumulator_scale.astype(np.float64)).astype(np.int64)
+
+
+def requantize(
+    accumulator: np.ndarray, multiplier: np.ndarray, zero_point: int, low: int, high: int
+) -> np.ndarray:
+    """Section 4: int32 accumulator to a byte: clamp(rint(float(acc) * M) + zero_point); uint8.
+
+    >>> requantize(np.int32([0, 5, 15, -100]), np.float32(0.1), 10, 0, 255).tolist()
+    [10, 10, 12, 0]
+    """
+    return clamp_steps(accumulator.astype(np.int32).astype(F) * np.asarray(multiplier, F), zero_point, low, high).astype(
+        np.uint8
+    )
+
+
+#: Fraction bits of the multipliers of an integer addition.
+ADD_BITS = 14
+
+
+def add_multipliers(scale_a: float, scale_b: float, scale_out: float) -> tuple[int, int, int]:
+    """Section 6: integers (Ma, Mb) and shift k so that sa/so = Ma/2^k and sb/so = Mb/2^k to 14 bits."""
+    ratios = np.float64(F(scale_a)) / np.float64(F(scale_out)), np.float64(F(scale_b)) / np.float64(F(scale_out))
+    shift = ADD_BITS - 1 - int(np.floor(np.log2(max(ratios))))
+    ma, mb = (int(np.rint(r * 2.0**shift)) for r in ratios)
+    return ma, mb, shift
+
+
+def add(
+    a: np.ndarray, b: np.ndarray, zero_a: int, zero_b: int, multipliers: tuple[int, int, int], zero_out: int,
+    low: int, high: int,
+) -> np.ndarray:  # fmt: skip
+    """Section 6: bytes to byte, rint(((a - za) Ma + (b - zb) Mb) / 2^k) + zo; exact in int32 and binary32."""
+    ma, mb, shift = multipliers
+    total = (a.astype(np.int32) - zero_a) * np.int32(ma) + (b.astype(np.int32) - zero_b) * np.int32(mb)
+    return requantize(total, F(2.0**-shift), zero_out, low, high)
+
+
+def lookup_table(
+    function: Callable[[np.ndarray], np.ndarray], scale: float, zero_point: int, out_scale: float, out_zero_point: int
+) -> np.ndarray:
+    """Section 7: the 256 bytes of a nonlinear function from byte to byte, computed in binary64, rint."""
+    x = (np.arange(256, dtype=np.float64) - zero_point) * np.float64(F(scale))
+    steps = np.rint(function(x) / np.float64(F(out_scale))) + out_zero_point
+    return np.clip(steps, 0, 255).astype(np.uint8)
+
+
+# Section 5: the float functions, operation by operation in binary32.
+
+
+def _polynomial(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
+    value = np.full_like(x, F(coefficients[0]))
+    for coefficient in coefficients[1:]:
+        value = value * x + F(coefficient)
+    return value
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """Section 5: error function."""
+    x = np.clip(x.astype(F), F(-ERF_BOUND), F(ERF_BOUND))
+    square = x * x
+    return (x * _polynomial(square, ERF_P)) / _polynomial(square, ERF_Q)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """Section 5: x/2 * (1 + erf(x / sqrt 2)).
+
+    >>> [round(float(v), 6) for v in gelu(np.float32([-1, 0, 2]))]
+    [-0.158655, 0.0, 1.9545]
+    """
+    x = x.astype(F)
+    return (x * F(0.5)) * (erf(x * F(SQRT_HALF)) + F(1.0))
+
+
+def exp(x: np.ndarray) -> np.ndarray:
+    """Section 5: e^x, argument clamped to [-87, 88]."""
+    x = np.clip(x.astype(F), F(EXP_LOW), F(EXP_HIGH))
+    n = np.rint(x * F(LOG2_E))
+    rest = x - n * F(LN2_HIGH)
+    rest = rest - n * F(LN2_LOW)
+    bits = _polynomial(rest, EXP_P).view(np.int32) + (n.astype(np.int32) << np.int32(23))
+    return bits.view(F)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Section 5: 1 / (1 + e^-x)."""
+    return F(1.0) / (exp(F(0.0) - x.astype(F)) + F(1.0))
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    """Section 5: x * sigmoid(x)."""
+    return x * sigmoid(x)
+
+
+def tanh(x: np.ndarray) -> np.ndarray:
+    """Section 5: 2 sigmoid(2x) - 1."""
+    s = sigmoid(x + x)
+    return (s + s) - F(1.0)
+
+
+def hard_sigmoid(x: np.ndarray) -> np.ndarray:
+    """Section 5: clip(x/6 + 1/2, 0, 1)."""
+    return np.clip(x * F(SIXTH) + F(0.5), F(0.0), F(1.0))
+
+
+def hard_swish(x: np.ndarray) -> np.ndarray:
+    """Section 5: x * hard_sigmoid(x)."""
+    return x * hard_sigmoid(x)
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """max(x, 0)."""
+    return np.maximum(x, F(0.0))
+
+
+def relu6(x: np.ndarray) -> np.ndarray:
+    """min(max(x, 0), 6)."""
+    return np.minimum(np.maximum(x, F(0.0)), F(6.0))
+
+
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": relu,
+    "relu6": relu6,
+    "gelu": gelu,
+    "erf": erf,
+    "exp": exp,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "tanh": tanh,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_swish": hard_swish,
+}
