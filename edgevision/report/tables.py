@@ -1,0 +1,90 @@
+"""The same trade-off as Markdown, CSV and JSON, for readers and programs without a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import msgspec
+
+from edgevision.report import words
+from edgevision.report.html import commands
+from edgevision.report.tradeoff import Group, Point, TradeOff
+
+COLUMNS = (
+    "device", "threads", "engine", "artefact", "recipe", "top1_percent", "top1_low", "top1_high", "images",
+    "size_bytes", "median_ms", "median_low_ms", "median_high_ms", "p90_ms", "iqr_ms", "baseline", "ratio", "ratio_low",
+    "ratio_high", "init_ms", "first_ms", "peak_rss_bytes", "arena_bytes", "max_abs_error", "differing_predictions",
+    "timing", "dominated", "flags",
+)  # fmt: skip
+
+
+def as_json(trade_off: TradeOff) -> str:
+    """Everything, indented, with its schema."""
+    return msgspec.json.format(msgspec.json.encode(trade_off), indent=1).decode()
+
+
+def as_csv(trade_off: TradeOff) -> str:
+    """One line per point, full precision, the columns of `COLUMNS`."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for group in trade_off.groups:
+        for point in group.points:
+            writer.writerow(_flat(group, point))
+    return out.getvalue()
+
+
+def _flat(group: Group, point: Point) -> dict[str, object]:
+    accuracy, ratio, median = point.accuracy, point.ratio, point.latency.median
+    row = {name: getattr(point, name) for name in COLUMNS if hasattr(point, name)}
+    row |= {"device": group.device, "threads": group.threads, "baseline": group.baseline}
+    row |= {"top1_percent": accuracy.value, "top1_low": accuracy.low, "top1_high": accuracy.high} if accuracy else {}
+    row |= {"median_ms": median.value, "median_low_ms": median.low, "median_high_ms": median.high}
+    row |= {"p90_ms": point.latency.p90, "iqr_ms": point.latency.iqr}
+    row |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high} if ratio else {"ratio": None}
+    # A spreadsheet takes a cell that starts with = + - @ for a formula; names come from files of strangers.
+    text = {k: f"'{v}" if isinstance(v, str) and v[:1] in "=+-@" else v for k, v in row.items()}
+    return text | {"flags": "; ".join(group.flags)}
+
+
+def as_markdown(trade_off: TradeOff) -> str:
+    """Verdict, remarks, one table per group, and the commands."""
+    lines = [f"# {_cell(trade_off.model)} on {_cell(trade_off.data)}", "", trade_off.verdict, "", trade_off.detail, ""]
+    lines += [f"- {remark}" for remark in trade_off.remarks]
+    for group in trade_off.groups:
+        lines += ["", f"## {_cell(group.device)}, {group.threads} thread{'s' if group.threads > 1 else ''}", ""]
+        lines += markdown_table(group)
+    lines += ["", "## How to reproduce", "", "```sh", *commands(trade_off), "```", ""]
+    return "\n".join(lines)
+
+
+HEADINGS = ("engine", "top-1, %", "size", "median, ms", "95 %", "p90, ms", "time / baseline", "95 %", "timing")
+
+
+def rows(group: Group) -> list[tuple[str, ...]]:
+    """The cells of a group's table, as `HEADINGS` names them."""
+    return [
+        (
+            point.engine,
+            words.percent(point.accuracy.value if point.accuracy else None),
+            words.size(point.size_bytes),
+            words.milliseconds(point.latency.median.value),
+            words.between(point.latency.median),
+            words.milliseconds(point.latency.p90),
+            words.digits(point.ratio.value) if point.ratio else "1",
+            words.between(point.ratio) if point.ratio else "–",
+            point.timing,
+        )
+        for point in group.points
+    ]
+
+
+def markdown_table(group: Group) -> list[str]:
+    """A group as a Markdown table, one line per row."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" + "|---:" * (len(HEADINGS) - 2) + "|---|"]
+    return lines + ["| " + " | ".join(map(_cell, row)) + " |" for row in rows(group)]
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,242 @@
+"""The trade-off: what each network on each engine costs in latency and bytes, and what it keeps in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from edgevision.compress.compressed import CompressedInfo, LayerSensitivity, LedgerEntry
+from edgevision.errors import UsageError
+from edgevision.profile.profile import EngineProfile, Profile, StepProfile
+from edgevision.profile.statistics import Interval, Latency
+from edgevision.report import verdict
+
+SCHEMA = "edgevision.tradeoff/1"
+
+#: The row every ratio is taken against, the first of these that was measured.
+BASELINES = ("onnxruntime fp32", "edgevision fp32")
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One engine on one network, as measured.
+
+    Attributes:
+        ratio: latency over the baseline's, paired over rounds; None for the baseline itself.
+        dominated: another point of the group is at least as accurate and as fast, and better in one.
+    """
+
+    engine: str
+    runtime: str
+    artefact: str
+    recipe: str
+    accuracy: Interval | None
+    images: int
+    size_bytes: int
+    latency: Latency
+    ratio: Interval | None
+    init_ms: float
+    first_ms: float
+    peak_rss_bytes: int | None
+    arena_bytes: int | None
+    reference: str | None
+    max_abs_error: float | None
+    differing_predictions: int | None
+    timing: str
+    dominated: bool
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Points that were measured in turns in one session: only these may be compared with each other."""
+
+    device: str
+    target: str
+    threads: int
+    created: str
+    baseline: str
+    points: tuple[Point, ...]
+    flags: tuple[str, ...]
+    protocol: dict[str, Any]
+    affinity: tuple[int, ...]
+    facts_before: dict[str, Any]
+    facts_after: dict[str, Any]
+    versions: dict[str, str]
+    command: str
+
+
+class LayerTable(msgspec.Struct, frozen=True):
+    """Where the time goes in one bundle."""
+
+    engine: str
+    device: str
+    threads: int
+    steps: tuple[StepProfile, ...]
+
+
+class Network(msgspec.Struct, frozen=True):
+    """One compressed network: what was done to it and which layers hurt."""
+
+    artefact: str
+    recipe: str
+    title: str
+    parameters: int
+    macs: int
+    weight_bytes: int
+    accuracy: float | None
+    evaluated_images: int
+    ledger: tuple[LedgerEntry, ...]
+    sensitivity: tuple[LayerSensitivity, ...]
+    keep_fp: tuple[str, ...]
+    origin: str
+    export_max_abs_error: float | None
+    versions: dict[str, str]
+    command: str
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A bundle that exists, whether or not it was ever timed."""
+
+    name: str
+    artefact: str
+    target: str
+    title: str
+    arch: str
+    size_bytes: int
+    arena_bytes: int
+    integer_macs_share: float | None
+    measured: bool
+    command: str
+
+
+class TradeOff(msgspec.Struct, frozen=True):
+    """Everything a report shows."""
+
+    schema: str
+    created: str
+    model: str
+    data: str
+    verdict: str
+    detail: str
+    remarks: tuple[str, ...]
+    groups: tuple[Group, ...]
+    layers: tuple[LayerTable, ...]
+    networks: tuple[Network, ...]
+    built: tuple[Built, ...]
+    command: str
+
+
+def trade_off(
+    profiles: Sequence[Profile],
+    networks: Sequence[CompressedInfo],
+    built: Sequence[Built] = (),
+    *,
+    command: str = "edgevision report",
+    now: datetime | None = None,
+) -> TradeOff:
+    """Put profiles, compressed networks and bundles of one model together.
+
+    Raises:
+        UsageError: there is neither a profile nor a compressed network, or they are of different models.
+    """
+    subjects = {(p.model, p.data) for p in profiles} | {(n.model, n.data) for n in networks}
+    if not subjects:
+        raise UsageError(
+            "there is nothing to report: no profile and no compressed network",
+            fix="edgevision compress --model cas_vit --recipe w8a8, then edgevision deploy --target host --run",
+        )
+    if len(subjects) > 1:
+        raise UsageError(
+            "one report is about one model on one data set",
+            reasons=[f"found {model} on {data}" for model, data in sorted(subjects)],
+            fix="name the model with --model and --data, or use another --out",
+        )
+    model, data = subjects.pop()
+    groups = tuple(_group(profile) for profile in profiles)
+    described = tuple(_network(info) for info in networks)
+    layers = tuple(
+        LayerTable(engine.name, profile.device, profile.threads, engine.steps)
+        for profile in profiles
+        for engine in profile.engines
+        if engine.steps
+    )
+    sentence, detail, remarks = verdict.spoken(groups, described, layers, tuple(built))
+    created = (now or datetime.now(timezone.utc)).isoformat(timespec="seconds")
+    return TradeOff(
+        SCHEMA, created, model, data, sentence, detail, remarks, groups, layers, described, tuple(built), command
+    )
+
+
+def baseline_of(names: Sequence[str]) -> str:
+    """The engine ratios are taken against.
+
+    >>> baseline_of(["edgevision w8a8", "edgevision fp32"])
+    'edgevision fp32'
+    """
+    return next((name for name in BASELINES if name in names), names[0])
+
+
+def dominated(latency_ms: float, accuracy: float | None, others: Sequence[tuple[float, float | None]]) -> bool:
+    """Whether one of `others` is at least as fast and as accurate, and better in one of the two.
+
+    >>> dominated(2.0, 90.0, [(1.0, 90.0)]), dominated(2.0, 91.0, [(1.0, 90.0)])
+    (True, False)
+    """
+    own = -1.0 if accuracy is None else accuracy
+    for other_ms, other_accuracy in others:
+        theirs = -1.0 if other_accuracy is None else other_accuracy
+        if other_ms <= latency_ms and theirs >= own and (other_ms < latency_ms or theirs > own):
+            return True
+    return False
+
+
+def _group(profile: Profile) -> Group:
+    baseline = baseline_of([engine.name for engine in profile.engines])
+    ratios = {c.engine: c.ratio for c in profile.comparisons if c.baseline == baseline}
+    places = [(e.latency.median.value, e.accuracy.value if e.accuracy else None) for e in profile.engines]
+    points = []
+    for index, engine in enumerate(profile.engines):
+        others = places[:index] + places[index + 1 :]
+        points.append(_point(engine, ratios.get(engine.name), dominated(*places[index], others)))
+    return Group(
+        device=profile.device,
+        target=profile.target,
+        threads=profile.threads,
+        created=profile.created,
+        baseline=baseline,
+        points=tuple(points),
+        flags=profile.flags,
+        protocol=msgspec.to_builtins(profile.protocol),
+        affinity=profile.affinity,
+        facts_before=profile.facts_before,
+        facts_after=profile.facts_after,
+        versions=profile.versions,
+        command=profile.command,
+    )
+
+
+def _point(engine: EngineProfile, ratio: Interval | None, is_dominated: bool) -> Point:
+    shared = {f: getattr(engine, f) for f in Point.__struct_fields__ if hasattr(engine, f)}
+    return Point(engine=engine.name, ratio=ratio, dominated=is_dominated, **shared)
+
+
+def _network(info: CompressedInfo) -> Network:
+    last = info.ledger[-1] if info.ledger else None
+    return Network(
+        artefact=info.name,
+        recipe=info.recipe.name,
+        title=info.recipe.title,
+        parameters=last.parameters if last else 0,
+        macs=last.macs if last else 0,
+        weight_bytes=last.weight_bytes if last else 0,
+        accuracy=last.accuracy_after if last else None,
+        evaluated_images=info.evaluated_images,
+        ledger=info.ledger,
+        sensitivity=info.sensitivity,
+        keep_fp=info.keep_fp,
+        origin=info.provenance.origin,
+        export_max_abs_error=info.export_max_abs_error,
+        versions=info.versions,
+        command=info.command,
+    )
