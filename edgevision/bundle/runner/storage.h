@@ -1,0 +1,16 @@
+/* Aligned memory and whole files. */
+#ifndef EV_STORAGE_H
+#define EV_STORAGE_H
+
+#include "error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* `bytes` zeroed bytes aligned to EV_ALIGNMENT, or NULL. Zeroing touches every page, so no step pays for it later. */
+void *ev_allocate(uint64_t bytes);
+
+/* Read a file of at most `limit` bytes and put a zero byte behind it; NULL and `error` when that fails. */
+void *ev_read_file(const char *path, uint64_t limit, uint64_t *bytes, struct ev_error *error);
+
+#endif
