@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from nncf.common.tensor_statistics.collectors import AGGREGATORS_MAP, AggregatorBase
 from nncf.quantization.range_estimator import AggregatorType
 from nncf.tensor import Tensor
 
+from edgevision.data.dataset import Split
 from edgevision.errors import UsageError
 from edgevision.progress import Progress
-
-
-class Images(Protocol):
-    """What calibration and sensitivity read: a split of a data set."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def batches(self, batch: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield float32 images (n, C, H, W) and int64 labels (n,), n at most `batch`, `limit` images in all."""
 
 
 class Calibration:
@@ -35,7 +26,7 @@ class Calibration:
         progress: told about every image of the first pass.
     """
 
-    def __init__(self, split: Images, name: str, count: int, progress: Progress) -> None:
+    def __init__(self, split: Split, name: str, count: int, progress: Progress) -> None:
         self._split, self._name, self._count, self._progress = split, name, count, progress
         self._reported = 0
 

@@ -17,7 +17,8 @@
 9.  A layer left in float (`keep_fp`) reads the float tensor ahead of any QuantizeLinear, which then has other readers.
     What has no QuantizeLinear behind it (the network's output) stays float.
 10. Nodes are in topological order, every intermediate has a shape, node names are those of the float graph;
-    `<tensor>.q` and `<tensor>.dq` name the integers of a tensor and its dequantised value.
+    `<tensor>.q` and `<tensor>.dq` name the integers of a tensor and its dequantised value; what DequantizeLinear makes
+    behind a data movement keeps the tensor's own name.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _weights(graph: onnx.GraphProto) -> None:
         if dequantize is None or dequantize.input[0] not in index.constants:
             continue
         values = index.array(dequantize.input[0])
-        axis = output_axis(node)
+        axis = output_axis(node, values.ndim)
         channels = values.shape[axis]
         scale = index.array(dequantize.input[1]).astype(np.float32).reshape(-1)
         zero = index.array(dequantize.input[2]).reshape(-1)
@@ -136,15 +137,15 @@ def _weights(graph: onnx.GraphProto) -> None:
     prune(graph)
 
 
-def output_axis(node: onnx.NodeProto) -> int:
-    """Axis of the output channels in the weight of a Conv, Gemm or MatMul.
+def output_axis(node: onnx.NodeProto, rank: int) -> int:
+    """Axis of the output channels in the weight, of `rank` dimensions, of a Conv, ConvTranspose, Gemm or MatMul.
 
-    >>> output_axis(onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1))
+    >>> output_axis(onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1), 2)
     0
     """
     if node.op_type == "Conv" or attribute(node, "transB", 0):
         return 0
-    return 1
+    return rank - 1 if node.op_type == "MatMul" else 1
 
 
 def _unit_ranges(graph: onnx.GraphProto) -> None:

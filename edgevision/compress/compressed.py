@@ -35,9 +35,11 @@ class LayerSensitivity(msgspec.Struct, frozen=True):
     """What quantising one layer costs.
 
     Attributes:
-        sqnr_db: signal to quantisation noise at the network output when this layer alone is left in float,
-            minus the same with every layer quantised; larger means the layer hurts more.
-        metric_gain: accuracy points gained when this layer alone is left in float; None without labels.
+        sqnr_db: signal to quantisation noise at the network's output, to the float graph, when this layer alone is
+            left in float.
+        sqnr_gain_db: the same minus that with every layer quantised; larger means the layer hurts more.
+        metric_gain: accuracy points gained when this layer alone is left in float; None where not measured.
+        keep_fp: the flag to paste, "--keep-fp NAME", on the few layers that hurt most.
     """
 
     layer: str
@@ -45,6 +47,7 @@ class LayerSensitivity(msgspec.Struct, frozen=True):
     sqnr_db: float
     sqnr_gain_db: float
     metric_gain: float | None
+    keep_fp: str | None = None
 
 
 class CompressedInfo(msgspec.Struct, frozen=True):

@@ -19,6 +19,12 @@ def weighted_layers(graph: onnx.GraphProto) -> list[str]:
     return [node.name for node in graph.node if weight_of(node, index) is not None]
 
 
+def quantised_layers(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes whose weight comes from a DequantizeLinear, in graph order."""
+    index = Index.of(graph)
+    return [node.name for node in graph.node if weight_of(node, index) not in (None, *node.input)]
+
+
 def weight_of(node: onnx.NodeProto, index: Index) -> str | None:
     """Name of the initializer that is the weight of `node`, looking through a DequantizeLinear; None without one."""
     if node.op_type not in WEIGHTED or len(node.input) < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -119,3 +120,42 @@ def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put the nodes in topological order, keeping their order where it is free; in place."""
+    producer = {name: node.name for node in graph.node for name in node.output}
+    waiting = {node.name: {producer[i] for i in node.input if i in producer} for node in graph.node}
+    readers: dict[str, list[str]] = defaultdict(list)
+    for name, needed in waiting.items():
+        for other in needed:
+            readers[other].append(name)
+    rank = {node.name: i for i, node in enumerate(graph.node)}
+    nodes = {node.name: node for node in graph.node}
+    ready = [rank[name] for name, needed in waiting.items() if not needed]
+    heapq.heapify(ready)
+    by_rank = list(nodes)
+    ordered = []
+    while ready:
+        name = by_rank[heapq.heappop(ready)]
+        ordered.append(nodes[name])
+        for reader in readers[name]:
+            waiting[reader].discard(name)
+            if not waiting[reader]:
+                heapq.heappush(ready, rank[reader])
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def rebatched(model: onnx.ModelProto, batch: int) -> onnx.ModelProto | None:
+    """Return a copy with `batch` images per run instead of one; None when the graph has its batch of 1 built in."""
+    model = copy_of(model)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        model = finished(model)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        return None
+    sizes = [output.type.tensor_type.shape.dim for output in model.graph.output]
+    return model if all(len(dims) > 0 and dims[0].dim_value == batch for dims in sizes) else None

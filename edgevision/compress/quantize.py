@@ -11,11 +11,12 @@ import nncf
 import onnx
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-from edgevision.compress.calibration import Calibration, Images, running_means
+from edgevision.compress.calibration import Calibration, running_means
 from edgevision.compress.canonical import canonical
 from edgevision.compress.layers import refuse_unknown, weighted_layers
 from edgevision.compress.onnxgraph import copy_of
 from edgevision.compress.quiet import quiet
+from edgevision.data.dataset import Split
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 from edgevision.recipe import Quantize
@@ -24,7 +25,7 @@ from edgevision.recipe import Quantize
 def quantize(
     model: onnx.ModelProto,
     step: Quantize,
-    images: Images,
+    images: Split,
     *,
     keep_fp: Sequence[str] = (),
     progress: Progress = silent,
@@ -40,7 +41,7 @@ def quantize(
     Args:
         model: the float graph, named nodes, batch 1.
         step: the recipe's settings.
-        images: calibration images; `step.calibration_images` of them are read, one pass in memory at a time.
+        images: calibration images; the first `step.calibration_images` of them are read, sixteen in memory at a time.
         keep_fp: names of nodes that stay float with their inputs.
 
     Raises:

@@ -18,7 +18,7 @@ from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.graph.naming import name_by_module
-from edgevision.graph.simplify import pool_means
+from edgevision.graph.simplify import flatten_reshapes, pool_means
 from edgevision.graph.userfile import admitted
 from edgevision.zoo.model import Model
 
@@ -93,6 +93,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     for tensor in graph.graph.initializer:
         del tensor.metadata_props[:]
     pool_means(graph.graph)
+    flatten_reshapes(graph.graph)
     name_by_module(graph.graph)
     return finished(graph)
 

@@ -55,7 +55,7 @@ def _value(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.n
         [constants[name] for name in dict.fromkeys(inputs)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    value = np.asarray(list(ReferenceEvaluator(model).run(None, {}))[0])
+    value = np.asarray(next(iter(ReferenceEvaluator(model).run(None, {}))))
     return value if value.size <= _LARGEST_FOLDED else None
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 import onnx
 
-from edgevision.compress.onnxgraph import rename_tensors
+from edgevision.compress.onnxgraph import WEIGHTED, rename_tensors
 
 _CONTAINER = ("Sequential", "ModuleList", "ModuleDict")
 
@@ -20,16 +20,17 @@ _CONTAINER = ("Sequential", "ModuleList", "ModuleDict")
 def name_by_module(graph: onnx.GraphProto) -> None:
     """Rename nodes and the tensors they make after the torch modules in the exporter's metadata; in place.
 
-    A layer is called by its path ("network.0.0.attn.qkv"), an operation inside a module by path and operation
-    ("network.0.0.add"), the second of its kind in one module gets ".1". A node without metadata, made by an
-    optimisation, is called after the node it reads from. The metadata, which holds source paths, is dropped.
+    A layer is called by its path ("network.0.0.attn.qkv"), which its weight knows even when a batch norm was folded
+    into it; an operation inside a module by path and operation ("network.0.0.add"); the second of its kind in one
+    module gets ".1". A node without metadata, made by an optimisation, is called after the node it reads from. The
+    metadata, which holds source paths, is dropped.
     """
     fixed = {value.name for value in (*graph.input, *graph.output)}
     taken = Counter(tensor.name for tensor in graph.initializer)
     made: dict[str, str] = {}
     tensors: dict[str, str] = {}
     for node in graph.node:
-        base = _module_name(node) or _after_producer(node, made)
+        base = _owner(node) or _module_name(node) or _after_producer(node, made)
         name = base if not taken[base] else f"{base}.{taken[base]}"
         taken[base] += 1
         node.name = name
@@ -40,6 +41,12 @@ def name_by_module(graph: onnx.GraphProto) -> None:
             if output not in fixed:
                 tensors[output] = name if len(node.output) == 1 else f"{name}.{index}"
     rename_tensors(graph, tensors)
+
+
+def _owner(node: onnx.NodeProto) -> str | None:
+    """The module whose weight the node multiplies by."""
+    weight = node.input[1] if node.op_type in WEIGHTED and len(node.input) > 1 else ""
+    return weight.removesuffix(".weight") if weight.endswith(".weight") else None
 
 
 def _module_name(node: onnx.NodeProto) -> str | None:

@@ -41,3 +41,26 @@ def _axes(node: onnx.NodeProto, index: Index) -> set[int]:
     if len(node.input) < 2 or node.input[1] not in index.constants:
         return set()
     return {int(axis) % 4 for axis in index.array(node.input[1]).reshape(-1)}
+
+
+def flatten_reshapes(graph: onnx.GraphProto) -> int:
+    """Rewrite every Reshape of (1, ...) to (1, n) as Flatten, which does not spell the batch; in place.
+
+    Returns the number of nodes rewritten.
+    """
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output, *graph.value_info)
+    }
+    changed = 0
+    for node in graph.node:
+        if node.op_type != "Reshape":
+            continue
+        before, after = shapes.get(node.input[0], []), shapes.get(node.output[0], [])
+        if len(before) >= 2 and len(after) == 2 and before[0] == after[0] == 1:
+            node.op_type = "Flatten"
+            del node.input[1:], node.attribute[:]
+            node.attribute.append(helper.make_attribute("axis", 1))
+            changed += 1
+    prune(graph)
+    return changed

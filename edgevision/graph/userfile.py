@@ -9,7 +9,7 @@ from edgevision.compress.onnxgraph import copy_of, finished
 from edgevision.errors import Unsupported, UsageError
 from edgevision.graph.fold import fold_batch_norms, fold_constants
 from edgevision.graph.naming import name_all
-from edgevision.graph.simplify import pool_means
+from edgevision.graph.simplify import flatten_reshapes, pool_means
 from edgevision.zoo.model import InputSpec
 
 OPSET = 20
@@ -21,17 +21,18 @@ def admitted(model: onnx.ModelProto, spec: InputSpec) -> tuple[onnx.ModelProto, 
     """Return a copy of `model` that later stages can rely on, and notes on what was changed.
 
     Raises:
-        UsageError: the file is not valid ONNX, or its input is not the one of `spec`.
-        Unsupported: operators of unknown domains, control flow, more than one input or output, opset out of reach.
+        UsageError: the file is not valid ONNX.
+        Unsupported: operators of unknown domains, control flow, inputs or outputs other than the one image of `spec`
+            and one result, or an opset out of reach; all reasons at once.
     """
     notes: list[str] = []
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise UsageError(f"the file is not valid ONNX: {_first(error)}", where=model.graph.name or "model") from error
-    _refuse(model)
+    _refuse(model, spec)
     model = copy_of(model)
-    _fix_input(model, spec)
+    _drop_weight_inputs(model.graph)
     opset = _opset(model)
     if opset < OPSET:
         try:
@@ -48,6 +49,7 @@ def admitted(model: onnx.ModelProto, spec: InputSpec) -> tuple[onnx.ModelProto, 
     model = _inferred(model)
     norms = fold_batch_norms(model.graph)
     pooled = pool_means(model.graph)
+    flatten_reshapes(model.graph)
     notes += [f"{count} {what}" for count, what in ((folded, "constants folded"), (norms, "batch norms folded"),
                                                     (pooled, "means written as pooling")) if count]  # fmt: skip
     return _inferred(model), tuple(notes)
@@ -57,14 +59,16 @@ def _opset(model: onnx.ModelProto) -> int:
     return next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
 
 
-def _refuse(model: onnx.ModelProto) -> None:
+def _refuse(model: onnx.ModelProto, spec: InputSpec) -> None:
     """Raise with every reason at once why this graph cannot come in."""
     reasons = []
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value.name for value in graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        reasons.append(f"expected one input, got {len(inputs)}: {', '.join(inputs)}")
+    inputs = [value for value in graph.input if value.name not in weights]
+    shapes = [tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in inputs]
+    if [value.name for value in inputs] != [spec.name] or shapes != [spec.shape]:
+        got = ", ".join(f"{value.name}{shape}" for value, shape in zip(inputs, shapes, strict=True))
+        reasons.append(f"expected one input {spec.name}{spec.shape}, got {got or 'none'}")
     if len(graph.output) != 1:
         reasons.append(f"expected one output, got {len(graph.output)}: {', '.join(v.name for v in graph.output)}")
     if not 1 <= _opset(model) <= NEWEST_OPSET:
@@ -79,35 +83,12 @@ def _refuse(model: onnx.ModelProto) -> None:
         raise Unsupported("the ONNX file cannot be used", where=graph.name or "model", reasons=reasons)
 
 
-def _fix_input(model: onnx.ModelProto, spec: InputSpec) -> None:
-    """Set the input's shape to (1, ...) of `spec`; every other recorded shape is dropped and inferred again."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    value = next(v for v in model.graph.input if v.name not in weights)
-    kept = [v for v in model.graph.input if v.name not in weights]
-    del model.graph.input[:], model.graph.value_info[:]
-    model.graph.input.extend(kept)
-    shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
-    wanted = (1, *spec.shape[1:])
-    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
-        raise Unsupported(f"expected a float32 input, got {kind}", where=value.name)
-    if len(shape) != len(wanted) or any(a not in (None, b) for a, b in zip(shape[1:], wanted[1:], strict=False)):
-        raise UsageError(
-            f"the network takes an input of shape {tuple(shape)}, got {wanted}",
-            where=value.name,
-            fix="give the input size the network was made for",
-        )
-    if shape[0] not in (None, 1):
-        raise Unsupported(
-            f"expected batch 1 or a free batch, got a fixed batch of {shape[0]}",
-            where=value.name,
-            fix="export the network again with batch 1",
-        )
-    for model_input in model.graph.input:
-        for dim, size in zip(model_input.type.tensor_type.shape.dim, wanted, strict=True):
-            dim.dim_value = size
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+def _drop_weight_inputs(graph: onnx.GraphProto) -> None:
+    """Old files list every weight as an input too; the one input left is the image."""
+    weights = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(kept)
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:

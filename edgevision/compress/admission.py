@@ -1,0 +1,88 @@
+"""Everything that can be known to be wrong with a compression before any work is done, said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgevision.data.dataset import DataSet
+from edgevision.errors import UsageError
+from edgevision.files import refuse_overwrite
+from edgevision.recipe import FoldBatchNorm, Recipe
+from edgevision.zoo.model import Model
+
+
+def admit(
+    model: Model,
+    recipe: Recipe,
+    *,
+    data: DataSet | None,
+    out: Path,
+    keep_fp: Sequence[str],
+    max_drop: float | None,
+    max_minutes: float | None,
+    evaluate_limit: int | None,
+    overwrite: bool,
+) -> None:
+    """Raise unless these can go together.
+
+    Raises:
+        UsageError: every reason why not.
+    """
+    refuse_overwrite(out, overwrite=overwrite)
+    reasons = [*_recipe_reasons(recipe, keep_fp), *_data_reasons(model, recipe, data)]
+    if max_drop is not None:
+        if not max_drop >= 0:
+            reasons.append(f"expected --max-drop of 0 points or more, got {max_drop}")
+        if data is None or "test" not in data.splits:
+            reasons.append("--max-drop compares accuracies: it needs data with a test split; add --data NAME")
+        if not _quantises(recipe):
+            reasons.append(f"--max-drop puts quantised layers back into float; recipe '{recipe.name}' quantises none")
+    if max_minutes is not None and not max_minutes > 0:
+        reasons.append(f"expected --max-minutes above 0, got {max_minutes}")
+    if evaluate_limit is not None and evaluate_limit < 1:
+        reasons.append(f"expected at least 1 image to evaluate on, got {evaluate_limit}")
+    if reasons:
+        raise UsageError(
+            f"recipe '{recipe.name}' cannot be applied to '{model.name}' as asked", where=str(out), reasons=reasons
+        )
+
+
+def _quantises(recipe: Recipe) -> bool:
+    return any(not isinstance(step, FoldBatchNorm) for step in recipe.steps)
+
+
+def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
+    reasons = []
+    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm)]
+    folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
+    if not recipe.steps:
+        reasons.append("the recipe has no steps")
+    if len(quantising) > 1:
+        reasons.append(f"the recipe quantises {len(quantising)} times; a weight can be quantised once")
+    if quantising and folding and max(folding) > min(quantising):
+        reasons.append("the recipe folds batch norms after it quantises; folding changes the weights, so it goes first")
+    if keep_fp and not quantising:
+        reasons.append(f"--keep-fp names layers to leave in float; recipe '{recipe.name}' quantises none")
+    doubled = sorted({name for name in keep_fp if list(keep_fp).count(name) > 1})
+    reasons += [f"--keep-fp names '{name}' more than once" for name in doubled]
+    return reasons
+
+
+def _data_reasons(model: Model, recipe: Recipe, data: DataSet | None) -> list[str]:
+    if data is None:
+        return ["the recipe calibrates on images; add --data NAME"] if recipe.needs_data() else []
+    reasons = []
+    if recipe.needs_data() and not ("calibration" in data.splits and len(data.split("calibration"))):
+        reasons.append(f"the recipe calibrates on images; {data.spec} has no calibration split")
+    if data.preprocessing != model.preprocessing:
+        reasons.append(
+            f"the network takes {model.preprocessing}, {data.spec} was opened with {data.preprocessing}: "
+            "open the data with the network's preprocessing"
+        )
+    if model.classes and model.classes != data.classes:
+        reasons.append(
+            f"the network was trained on {len(model.classes)} classes ({', '.join(model.classes[:3])}, ...), "
+            f"{data.spec} has {len(data.classes)} ({', '.join(data.classes[:3])}, ...)"
+        )
+    return reasons

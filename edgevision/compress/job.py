@@ -1,0 +1,236 @@
+"""One run of a recipe: the graph as it is now, and the ledger of how it got there."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import onnx
+import torch
+
+from edgevision.compress.bypass import left_in_float
+from edgevision.compress.canonical import MOVES
+from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
+from edgevision.compress.fold import fold_batch_norm
+from edgevision.compress.layers import quantised_layers, refuse_unknown
+from edgevision.compress.measure import measure
+from edgevision.compress.quantize import quantize
+from edgevision.compress.search import Outcome, hold_accuracy
+from edgevision.compress.sensitivity import rank_layers
+from edgevision.compress.session import predictor
+from edgevision.compress.weights import quantize_weights
+from edgevision.compress.work import Facts, Rows, Work
+from edgevision.data.dataset import DataSet
+from edgevision.data.evaluate import top1
+from edgevision.errors import UsageError
+from edgevision.progress import Progress
+from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe
+from edgevision.zoo.model import Model
+
+#: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
+NOISE_IMAGES, ACCURACY_IMAGES = 8, 256
+
+
+class ExportedGraph(Protocol):
+    """What an exporter gives: the float graph, its largest difference to the source, and what it changed."""
+
+    @property
+    def graph(self) -> onnx.ModelProto:
+        """The checked float graph, batch 1."""
+
+    @property
+    def max_abs_error(self) -> float:
+        """Largest absolute difference of the outputs to the source's."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed on the way in."""
+
+
+@dataclass
+class Job:
+    """One run: what it was given, and what it has so far."""
+
+    model: Model
+    recipe: Recipe
+    export: Callable[[Model], ExportedGraph]
+    data: DataSet | None
+    keep_fp: tuple[str, ...]
+    evaluate_limit: int | None
+    progress: Progress
+    work: Work
+    rows: Rows
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    float_accuracy: float | None = None
+    accuracy: float | None = None
+    max_abs_error: float | None = None
+
+    def __post_init__(self) -> None:
+        self.original = self.graph = onnx.ModelProto()
+
+    def apply_steps(self) -> None:
+        """Export the float graph and apply the steps to it in order."""
+        self.original, facts = self.work.graph("float", self._float)
+        self.graph, self.max_abs_error = self.original, facts.max_abs_error
+        refuse_unknown(self.original.graph, self.keep_fp)
+        self._refuse_labels()
+        self.float_accuracy = self.accuracy = self.measured("float", self.original)
+        for position, step in enumerate(self.recipe.steps):
+            if isinstance(step, FoldBatchNorm):
+                self._record("fold_batch_norm", facts, before=None)
+                continue
+            before = self.accuracy
+            self.graph, done = self.work.graph(f"step{position}", lambda s=step: self._quantised(s))  # type: ignore[misc]
+            self.accuracy = self.measured("quantised", self.graph)
+            self._record(str(type(step).__struct_config__.tag), done, before)
+
+    def _float(self) -> tuple[onnx.ModelProto, Facts]:
+        """Fold, where the recipe says so, and export."""
+        began = time.monotonic()
+        model, change, notes = self.model, "float graph exported", []
+        self.progress("export", 0, 1, model.name)
+        if model.module is not None and any(isinstance(step, FoldBatchNorm) for step in self.recipe.steps):
+            example = torch.from_numpy(
+                np.random.default_rng(0).standard_normal((1, *model.input.shape[1:])).astype(np.float32)
+            )
+            module, report = fold_batch_norm(model.module, example)
+            model = replace(model, module=module)
+            change = f"{len(report.folded)} batch norms folded, {len(report.merged_heads)} heads merged"
+            notes = [f"largest difference {report.max_abs_error:.2g}", *report.kept]
+        exported = self.export(model)
+        self.progress("export", 1, 1, model.name)
+        notes += [f"exported to ONNX, largest difference {exported.max_abs_error:.2g}", *exported.notes]
+        facts = Facts(change, tuple(notes), exported.max_abs_error, time.monotonic() - began)
+        return exported.graph, facts
+
+    def _quantised(self, step: Quantize | QuantizeWeights) -> tuple[onnx.ModelProto, Facts]:
+        began = time.monotonic()
+        notes = [f"left in float as asked: {', '.join(self.keep_fp)}"] if self.keep_fp else []
+        if isinstance(step, Quantize) and self.data is not None:
+            split = self.data.split("calibration")
+            graph = quantize(self.original, step, split, keep_fp=self.keep_fp, progress=self.progress)
+            notes.append(f"calibrated on {min(step.calibration_images, len(split))} images of {self.data.spec}")
+            notes += self.data.notes
+        else:
+            graph = quantize_weights(self.original, keep_fp=self.keep_fp)
+        done = measure(graph)
+        count = len(quantised_layers(graph.graph))
+        change = (
+            f"{count} of {len(done.layers)} layers with int8 weights; {100 * done.integer_share:.1f} % of the "
+            "multiply-accumulates on integers"
+        )
+        floats = ", ".join(f"{count} {name}" for name, count in float_operators(graph.graph).items())
+        notes.append(f"computed in float: {floats or 'nothing'}")
+        return graph, Facts(change, tuple(notes), seconds=time.monotonic() - began)
+
+    def _refuse_labels(self) -> None:
+        outputs = self.original.graph.output[0].type.tensor_type.shape.dim
+        if self.data is not None and outputs[-1].dim_value < len(self.data.classes):
+            raise UsageError(
+                f"expected at least {len(self.data.classes)} outputs, one for each class, got {outputs[-1].dim_value}",
+                where=f"{self.model.name} on {self.data.spec}",
+                fix="use the data the network was trained on",
+            )
+
+    def measured(self, name: str, graph: onnx.ModelProto, limit: int | None = None) -> float | None:
+        """Accuracy of `graph` in percent on the test split, at most `limit` images; None without labelled data."""
+        if self.data is None or "test" not in self.data.splits:
+            return None
+        split = self.data.split("test")
+        count = min(limit or len(split), self.evaluated_images)
+
+        def told(stage: str, done: int, total: int, detail: str = "") -> None:
+            self.progress(f"{stage} {name}", done, total, detail)
+
+        return self.rows.get(
+            f"accuracy {name} on {count}",
+            lambda: top1(predictor(graph), split, limit=count, progress=told).percent,
+        )
+
+    @property
+    def evaluated_images(self) -> int:
+        """Test images accuracy is measured on."""
+        if self.data is None or "test" not in self.data.splits:
+            return 0
+        count = len(self.data.split("test"))
+        return min(count, self.evaluate_limit or count)
+
+    def rank(self, deadline: float) -> tuple[LayerSensitivity, ...]:
+        """Sensitivity of each quantised layer; empty when nothing is quantised or there are no images."""
+        if self.data is None or "calibration" not in self.data.splits or not quantised_layers(self.graph.graph):
+            return ()
+        images = np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=NOISE_IMAGES)])
+        macs = {layer.name: layer.macs for layer in measure(self.graph).layers}
+
+        def accuracy(name: str, graph: onnx.ModelProto) -> float:
+            return self.measured(name, graph, ACCURACY_IMAGES) or 0.0
+
+        return rank_layers(
+            self.graph,
+            self.original,
+            images,
+            macs=macs,
+            evaluate=accuracy if "test" in self.data.splits else None,
+            deadline=deadline,
+            rows=self.rows,
+            progress=self.progress,
+        )
+
+    def hold(self, max_drop: float, ranking: Sequence[LayerSensitivity], deadline: float) -> Outcome:
+        """Put layers back into float until at most `max_drop` points are lost; the ledger says which."""
+        before = self.accuracy
+        outcome = hold_accuracy(
+            self.graph,
+            self.original,
+            [row.layer for row in ranking],
+            start=self.accuracy or 0.0,
+            target=(self.float_accuracy or 0.0) - max_drop,
+            evaluate=lambda name, graph: self.measured(name, graph) or 0.0,
+            deadline=deadline,
+            progress=self.progress,
+        )
+        if outcome.best.layers:
+            began = time.monotonic()
+            self.graph = left_in_float(self.graph, self.original, outcome.best.layers)
+            self.keep_fp = (*self.keep_fp, *outcome.best.layers)
+            self.accuracy = outcome.best.accuracy
+            change = f"{len(outcome.best.layers)} layers back in float to lose at most {max_drop:g} points"
+            notes = (f"in float: {', '.join(outcome.best.layers)}", f"{len(outcome.tried)} points tried")
+            self._record("hold_accuracy", Facts(change, notes, seconds=time.monotonic() - began), before)
+        return outcome
+
+    def _record(self, step: str, facts: Facts, before: float | None) -> None:
+        size = measure(self.graph)
+        self.ledger.append(
+            LedgerEntry(
+                step=step,
+                change=facts.change,
+                parameters=size.parameters,
+                macs=size.macs,
+                weight_bytes=size.weight_bytes,
+                accuracy_before=before,
+                accuracy_after=self.accuracy,
+                seconds=round(facts.seconds, 3),
+                notes=facts.notes,
+            )
+        )
+
+
+def float_operators(graph: onnx.GraphProto) -> dict[str, int]:
+    """Operators, with their number, that read nothing quantised: float arithmetic, alone or behind an integer operator.
+
+    Data movements on integers are none of them.
+    """
+    integer: set[str] = set()
+    floats: Counter[str] = Counter()
+    for node in graph.node:
+        quantiser = node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        if quantiser or (node.op_type in MOVES and node.input[0] in integer):
+            integer.update(node.output)
+        elif not integer.intersection(node.input):
+            floats[node.op_type] += 1
+    return dict(sorted(floats.items()))

@@ -1,0 +1,128 @@
+"""What a graph costs: parameters, multiply-accumulates and the bytes its weights take in the file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import onnx
+
+from edgevision.compress.layers import weight_of
+from edgevision.compress.onnxgraph import WEIGHTED, Index
+
+#: Element sizes in bits of the types weights are stored in.
+_BITS: dict[int, int] = {
+    onnx.TensorProto.FLOAT: 32,
+    onnx.TensorProto.FLOAT16: 16,
+    onnx.TensorProto.BFLOAT16: 16,
+    onnx.TensorProto.DOUBLE: 64,
+    onnx.TensorProto.INT8: 8,
+    onnx.TensorProto.UINT8: 8,
+    onnx.TensorProto.INT4: 4,
+    onnx.TensorProto.UINT4: 4,
+    onnx.TensorProto.INT32: 32,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Conv, Gemm, MatMul or ConvTranspose.
+
+    Attributes:
+        name, op_type: of the node.
+        macs: multiply-accumulates for one image.
+        parameters: elements of its weight and bias.
+        weight_bytes: bytes of the weight and what it is dequantised with, as stored; a shared weight counts for each.
+        dtype: numpy name of the stored weight: "float32", "int8"; "" when both operands are computed.
+        integer: whether both operands are quantised, so that the sum can be one of integers.
+    """
+
+    name: str
+    op_type: str
+    macs: int
+    parameters: int
+    weight_bytes: int
+    dtype: str
+    integer: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Totals of a graph and its layers in graph order.
+
+    Attributes:
+        parameters: elements of all weights and biases; scales, zero points and shapes are none.
+        macs: multiply-accumulates for one image.
+        weight_bytes: bytes of all initializers but shapes, with scales and zero points, each once.
+    """
+
+    parameters: int
+    macs: int
+    weight_bytes: int
+    layers: tuple[Layer, ...]
+
+    @property
+    def integer_share(self) -> float:
+        """Share of the MACs whose operands are both quantised, 0 to 1."""
+        return sum(layer.macs for layer in self.layers if layer.integer) / self.macs if self.macs else 0.0
+
+
+def measure(model: onnx.ModelProto) -> Measured:
+    """Measure a graph whose shapes are known (as `export` and `quantize` return them)."""
+    index = Index.of(model.graph)
+    shapes = _shapes(model.graph)
+    steering = _quantiser_parameters(model.graph)
+    stored = [t for t in model.graph.initializer if t.data_type in _BITS]
+    layers = tuple(_layer(node, index, shapes) for node in model.graph.node if node.op_type in WEIGHTED)
+    return Measured(
+        parameters=sum(math.prod(t.dims) for t in stored if t.name not in steering),
+        macs=sum(layer.macs for layer in layers),
+        weight_bytes=sum(_bytes(t) for t in stored),
+        layers=layers,
+    )
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    return (math.prod(tensor.dims) * _BITS.get(tensor.data_type, 0) + 7) // 8
+
+
+def _quantiser_parameters(graph: onnx.GraphProto) -> set[str]:
+    quantisers = ("QuantizeLinear", "DequantizeLinear")
+    return {name for node in graph.node if node.op_type in quantisers for name in node.input[1:]}
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    return shapes
+
+
+def _layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]]) -> Layer:
+    weight = weight_of(node, index)
+    dequantize = index.made_by(node.input[1], "DequantizeLinear")
+    parts = [weight] if weight else []
+    if weight and dequantize is not None:
+        parts += dequantize.input[1:]
+    bias = [name for name in node.input[2:3] if name in index.constants]
+    return Layer(
+        name=node.name,
+        op_type=node.op_type,
+        macs=_macs(node, shapes),
+        parameters=sum(math.prod(index.constants[name].dims) for name in (*parts[:1], *bias)),
+        weight_bytes=sum(_bytes(index.constants[name]) for name in parts if name in index.constants),
+        dtype=onnx.helper.tensor_dtype_to_np_dtype(index.constants[weight].data_type).name if weight else "",
+        integer=dequantize is not None and index.made_by(node.input[0], "DequantizeLinear") is not None,
+    )
+
+
+def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """One multiply-accumulate per output element and weight that reaches it."""
+    data, weight, output = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
+    if node.op_type == "Conv":
+        return math.prod(output) * math.prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(data) * math.prod(weight[1:])
+    if node.op_type == "Gemm":
+        return math.prod(output) * math.prod(weight) // max(output[-1], 1)
+    return math.prod(output) * (data[-1] if data else 0)
