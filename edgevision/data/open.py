@@ -1,0 +1,39 @@
+"""From what a user writes after `--data` to a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgevision.config import nearest
+from edgevision.data.dataset import DataSet
+from edgevision.data.digits import open_digits
+from edgevision.data.folder import open_folder
+from edgevision.data.imagenet import open_imagenet
+from edgevision.data.preprocess import Preprocessing
+from edgevision.errors import UsageError
+
+_KINDS = {"folder": open_folder, "imagenet": open_imagenet}
+
+
+def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
+    """Open `digits`, `folder:PATH` or `imagenet:PATH`; a path may be a folder, `.tar`, `.tar.gz` or `.tgz`.
+
+    Args:
+        spec: what to open.
+        preprocessing: what is done to each image; the data set's own default without it.
+
+    Raises:
+        UsageError: an unknown kind (the nearest is given), a missing path, or data that cannot be used.
+
+    >>> open_data("digits").classes[:3]
+    ('0', '1', '2')
+    """
+    kind, colon, path = spec.partition(":")
+    if kind == "digits" and not colon:
+        return open_digits(preprocessing)
+    if kind in _KINDS and path:
+        return _KINDS[kind](Path(path).expanduser(), preprocessing)
+    known = ["digits", *_KINDS]
+    raise UsageError(
+        f"unknown data '{spec}'{nearest(kind, known)}", fix="digits, folder:PATH or imagenet:PATH (folder or .tar.gz)"
+    )

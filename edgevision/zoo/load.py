@@ -1,0 +1,186 @@
+"""Which networks there are, and how one is made ready: built, given weights, and described."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from torch import nn
+
+from edgevision.config import nearest
+from edgevision.data.preprocess import Preprocessing
+from edgevision.errors import UsageError
+from edgevision.zoo import cas_vit, efficientnet_lite
+from edgevision.zoo.exported import load_pt2
+from edgevision.zoo.model import InputSpec, Model, Provenance
+from edgevision.zoo.user import load_onnx
+from edgevision.zoo.weights import Checkpoint, load_weights, read_checkpoint
+
+_ALIASES = {"cas_vit": "cas_vit_xs"}
+_FILES = (".onnx", ".pt2")
+_IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class _Family:
+    preprocessing: Preprocessing
+    stride: int
+    heads: tuple[str, ...]
+
+
+_CAS_VIT = _Family(
+    Preprocessing(height=224, width=224, resize_short=256, interpolation="bicubic"),
+    cas_vit.STRIDE,
+    ("head", "dist_head"),
+)
+_EFFICIENTNET = _Family(efficientnet_lite.PREPROCESSING, efficientnet_lite.STRIDE, ("_fc",))
+
+
+def names() -> list[str]:
+    """The networks of the zoo; `cas_vit` alone is `cas_vit_xs`.
+
+    >>> names()
+    ['cas_vit', 'cas_vit_m', 'cas_vit_s', 'cas_vit_t', 'cas_vit_xs', 'efficientnet_lite0']
+    """
+    return sorted([*_ALIASES, *cas_vit.VARIANTS, efficientnet_lite.NAME])
+
+
+def full_name(name: str) -> str:
+    """The name a short form stands for; every other name is returned as it is.
+
+    >>> full_name("cas_vit"), full_name("models/net.onnx")
+    ('cas_vit_xs', 'models/net.onnx')
+    """
+    return _ALIASES.get(name, name)
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    classes: tuple[str, ...] = (),
+    weights: Path | Literal["random"] | None = None,
+    image_size: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    distillation_head: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Make a network of the zoo, or a user's `.onnx` or `.pt2` file, ready for compression.
+
+    Args:
+        name_or_path: one of `names()`, or the path of an ONNX file or exported program.
+        classes: class names in output order; without them those in the weights file, else as many as its head has.
+        weights: a checkpoint; "random" or None draw them from `seed` (None gives `efficientnet_lite0` its ImageNet
+            weights from the package that carries them).
+        image_size: height and width in pixels, a multiple of 32; the default is that of the preprocessing.
+        preprocessing: without it, that of the weights file, else the network's own.
+        distillation_head: build CAS-ViT with its second head when the weights do not say.
+        seed: of random weights.
+
+    Raises:
+        UsageError: unknown name (the nearest is given), a file that cannot be read, or weights that do not fit.
+        Unsupported: a user's file with inputs, outputs or an opset this version cannot take.
+        ToolMissing: the package with the ImageNet weights is not installed.
+
+    >>> model = load_model("cas_vit", classes=("cat", "dog"), image_size=64)
+    >>> model.name, model.input.shape, model.provenance.origin
+    ('cas_vit_xs', (1, 3, 64, 64), 'random')
+    """
+    path = Path(name_or_path)
+    if path.suffix in _FILES:
+        if weights is not None:
+            raise UsageError(f"a {path.suffix} file brings its own weights", fix="leave out --weights", where=str(path))
+        if path.suffix == ".onnx":
+            return load_onnx(path, image_size=image_size, preprocessing=preprocessing, classes=classes)
+        return load_pt2(path, preprocessing=preprocessing, classes=classes)
+    name = _ALIASES.get(name_or_path, name_or_path)
+    if name not in names():
+        raise UsageError(
+            f"unknown model '{name_or_path}'{nearest(name_or_path, names())}",
+            fix=f"one of: {', '.join(names())}; or the path of an .onnx or .pt2 file",
+        )
+    family = _EFFICIENTNET if name == efficientnet_lite.NAME else _CAS_VIT
+    checkpoint = _checkpoint(name, weights, classes)
+    found = _classes(checkpoint, classes, family)
+    heads = distillation_head if checkpoint is None else "dist_head.weight" in checkpoint.state
+    module = _build(name, found if isinstance(found, int) else len(found), heads, seed)
+    if checkpoint is not None:
+        load_weights(module, checkpoint)
+    known = checkpoint.meta.preprocessing if checkpoint and checkpoint.meta else family.preprocessing
+    sized = _sized(preprocessing or known, image_size, family.stride)
+    return Model(
+        name=name,
+        input=InputSpec(name="input", shape=(1, 3, sized.height, sized.width)),
+        preprocessing=sized,
+        provenance=_provenance(checkpoint, seed),
+        classes=() if isinstance(found, int) else found,
+        module=module,
+    )
+
+
+def _checkpoint(name: str, weights: Path | str | None, classes: tuple[str, ...]) -> Checkpoint | None:
+    if weights is None and name == efficientnet_lite.NAME and len(classes) in (0, _IMAGENET_CLASSES):
+        return read_checkpoint(efficientnet_lite.imagenet_weights())
+    if weights is None or weights == "random":
+        return None
+    checkpoint = read_checkpoint(Path(weights))
+    if checkpoint.meta is not None and checkpoint.meta.model != name:
+        raise UsageError(
+            f"expected weights of {name}, got weights of {checkpoint.meta.model}",
+            where=str(weights),
+            fix=f"--model {checkpoint.meta.model}",
+        )
+    return checkpoint
+
+
+def _classes(checkpoint: Checkpoint | None, classes: tuple[str, ...], family: _Family) -> tuple[str, ...] | int:
+    """The class names, or how many there are when they have no names."""
+    if checkpoint is None:
+        return classes or _IMAGENET_CLASSES
+    rows = checkpoint.head_classes(*family.heads) or _IMAGENET_CLASSES
+    if classes and len(classes) != rows:
+        raise UsageError(
+            f"the data has {len(classes)} classes, the weights have a head of {rows}",
+            where=str(checkpoint.path),
+            fix="use the data the weights were trained on, or train: --weights random",
+        )
+    own = checkpoint.meta.classes if checkpoint.meta else ()
+    if classes and own and classes != own:
+        pairs = enumerate(zip(classes, own, strict=True))
+        raise UsageError(
+            "the data and the weights name their classes differently",
+            where=str(checkpoint.path),
+            reasons=[f"output {i}: data '{data}', weights '{file}'" for i, (data, file) in pairs if data != file][:20],
+        )
+    return classes or own or rows
+
+
+def _build(name: str, classes: int, distillation_head: bool, seed: int) -> nn.Module:
+    if name == efficientnet_lite.NAME:
+        return efficientnet_lite.build(classes=classes, seed=seed)
+    return cas_vit.build(name, classes=classes, distillation_head=distillation_head, seed=seed)
+
+
+def _sized(preprocessing: Preprocessing, image_size: int | None, stride: int) -> Preprocessing:
+    """The preprocessing at `image_size`, its resize in proportion; sides must be multiples of `stride`."""
+    if image_size is not None and (image_size, image_size) != (preprocessing.height, preprocessing.width):
+        short = preprocessing.resize_short
+        scaled = None if short is None else round(short * image_size / min(preprocessing.height, preprocessing.width))
+        preprocessing = msgspec.structs.replace(preprocessing, height=image_size, width=image_size, resize_short=scaled)
+    sides = (preprocessing.height, preprocessing.width)
+    if any(side < stride or side % stride for side in sides):
+        raise UsageError(
+            f"expected an image size that is a multiple of {stride}, got {sides[0]}x{sides[1]}",
+            fix=f"--image-size {max(stride, round(sides[0] / stride) * stride)}",
+        )
+    if preprocessing.channels != 3:
+        raise UsageError(f"expected images of 3 channels, got {preprocessing.channels}", fix="channels = 3")
+    return preprocessing
+
+
+def _provenance(checkpoint: Checkpoint | None, seed: int) -> Provenance:
+    if checkpoint is None:
+        return Provenance(origin="random", detail={"seed": seed})
+    detail = dict(checkpoint.meta.detail) if checkpoint.meta else {}
+    return Provenance(origin=checkpoint.path.name, sha256=checkpoint.sha256, detail=detail)
