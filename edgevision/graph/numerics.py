@@ -50,32 +50,36 @@ LOG2_E = 1.4426950216293335
 LN2_HIGH, LN2_LOW = 0.693145751953125, 1.428606765330187e-06
 
 
-def reciprocal(scale: float) -> np.float32:
+def reciprocal(scale: np.ndarray | float) -> np.ndarray:
     """Section 2: a scale is divided by through its binary32 reciprocal, computed in binary64 and rounded once."""
-    return F(1.0 / float(F(scale)))
+    return (1.0 / np.asarray(scale, F).astype(np.float64)).astype(F)
 
 
 def quantize(
-    values: np.ndarray, scale: float, zero_point: int, low: int = 0, high: int = 255, dtype: str = "uint8"
+    values: np.ndarray, scale: np.ndarray | float, zero_point: np.ndarray | int, low: int = 0, high: int = 255
 ) -> np.ndarray:
     """Section 2: float32 to a byte: clamp(rint(v * (1/scale)) + zero_point, low, high).
 
     >>> quantize(np.float32([0.0, 0.25, 0.75, 9.0]), 0.5, 3).tolist()
     [3, 3, 5, 21]
     """
-    steps = values.astype(F) * reciprocal(scale)
-    return clamp_steps(steps, zero_point, low, high).astype(dtype)
+    return clamp_steps(values.astype(F) * reciprocal(scale), zero_point, low, high)
 
 
-def clamp_steps(steps: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
-    """Section 2: round half to even, add the zero point, saturate; int32."""
-    bounded = np.minimum(np.maximum(steps, F(low - zero_point)), F(high - zero_point))
-    return np.rint(bounded).astype(np.int32) + np.int32(zero_point)
+#: A value this many steps away from zero is saturated before it is rounded; far outside any byte.
+STEP_BOUND = float(2**21)
 
 
-def dequantize(q: np.ndarray, scale: np.ndarray | float, zero_point: int) -> np.ndarray:
+def clamp_steps(steps: np.ndarray, zero_point: np.ndarray | int, low: int, high: int) -> np.ndarray:
+    """Section 2: round half to even, add the zero point, saturate; uint8."""
+    bounded = np.clip(steps, F(-STEP_BOUND), F(STEP_BOUND))
+    whole = np.rint(bounded).astype(np.int32) + np.asarray(zero_point, np.int32)
+    return np.clip(whole, low, high).astype(np.uint8)
+
+
+def dequantize(q: np.ndarray, scale: np.ndarray | float, zero_point: np.ndarray | int) -> np.ndarray:
     """Section 3: byte to float32: float(q - zero_point) * scale, one rounding."""
-    return (q.astype(np.int32) - np.int32(zero_point)).astype(F) * np.asarray(scale, F)
+    return (q.astype(np.int32) - np.asarray(zero_point, np.int32)).astype(F) * np.asarray(scale, F)
 
 
 def quantize_bias(bias: np.ndarray, accumulator_scale: np.ndarray) -> np.ndarray:
@@ -84,16 +88,14 @@ def quantize_bias(bias: np.ndarray, accumulator_scale: np.ndarray) -> np.ndarray
 
 
 def requantize(
-    accumulator: np.ndarray, multiplier: np.ndarray, zero_point: int, low: int, high: int
+    accumulator: np.ndarray, multiplier: np.ndarray | float, zero_point: np.ndarray | int, low: int, high: int
 ) -> np.ndarray:
     """Section 4: int32 accumulator to a byte: clamp(rint(float(acc) * M) + zero_point); uint8.
 
     >>> requantize(np.int32([0, 5, 15, -100]), np.float32(0.1), 10, 0, 255).tolist()
     [10, 10, 12, 0]
     """
-    return clamp_steps(accumulator.astype(np.int32).astype(F) * np.asarray(multiplier, F), zero_point, low, high).astype(
-        np.uint8
-    )
+    return clamp_steps(accumulator.astype(np.int32).astype(F) * np.asarray(multiplier, F), zero_point, low, high)
 
 
 #: Fraction bits of the multipliers of an integer addition.
@@ -106,16 +108,6 @@ def add_multipliers(scale_a: float, scale_b: float, scale_out: float) -> tuple[i
     shift = ADD_BITS - 1 - int(np.floor(np.log2(max(ratios))))
     ma, mb = (int(np.rint(r * 2.0**shift)) for r in ratios)
     return ma, mb, shift
-
-
-def add(
-    a: np.ndarray, b: np.ndarray, zero_a: int, zero_b: int, multipliers: tuple[int, int, int], zero_out: int,
-    low: int, high: int,
-) -> np.ndarray:  # fmt: skip
-    """Section 6: bytes to byte, rint(((a - za) Ma + (b - zb) Mb) / 2^k) + zo; exact in int32 and binary32."""
-    ma, mb, shift = multipliers
-    total = (a.astype(np.int32) - zero_a) * np.int32(ma) + (b.astype(np.int32) - zero_b) * np.int32(mb)
-    return requantize(total, F(2.0**-shift), zero_out, low, high)
 
 
 def lookup_table(

@@ -16,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.functions import FUNCTIONS, Arithmetic
+from edgevision.graph.numerics import STEP_BOUND
 
 #: How an operand is indexed by (pixel m, channel n): one value per channel, a tensor like the result, one value per
 #: pixel, one per image and channel, or one value in all.
@@ -62,6 +63,7 @@ class Store:
         dtype: float32 or uint8.
         multiplier: reciprocal of the output scale for a float value; None when the value is already in steps.
         zero_point, low, high: of the stored byte; relu and clip are folded into `low` and `high`.
+        zero_points: extra input with one int32 zero point per channel, in place of `zero_point`.
         pitch, offset: elements from one pixel to the next in the output, and of the first.
     """
 
@@ -70,6 +72,7 @@ class Store:
     zero_point: int = 0
     low: int = 0
     high: int = 255
+    zero_points: int | None = None
     pitch: int = 0
     offset: int = 0
 
@@ -105,7 +108,7 @@ class ChainWriter:
     ) -> None:
         self._chain = chain
         self._extras = extras
-        self._output = output
+        self.output = output
         self._pixels_per_image = pixels_per_image
         self._images = images
         self._math = Arithmetic(exact=chain.exact)
@@ -130,13 +133,22 @@ class ChainWriter:
         """The operand at a position, as float32, its functions applied."""
         return self._operand(operand, pixel, channel, width)
 
+    def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        """The bytes of an operand less its zero point, as int32."""
+        count = width if operand.index in ("channel", "tensor", "image") else 1
+        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
+        steps = emit.cast(raw, "int32", count) - emit.i32(operand.zero_point, count)
+        return steps if count == width else emit.splat(emit.named(steps), width)
+
     def _operand(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         buffer = self._extras[operand.parameter]
         per_lane = operand.index in ("channel", "tensor", "image")
         count = width if per_lane else 1
-        raw = emit.load(buffer, self._address(operand, pixel, channel), count)
-        if operand.dtype != "float32":
-            raw = emit.cast(raw, "int32", count) - emit.i32(operand.zero_point, count)
+        if operand.dtype == "float32":
+            raw = emit.load(buffer, self._address(operand, pixel, channel), count)
+        else:
+            raw = emit.cast(emit.load(buffer, self._address(operand, pixel, channel), count), "int32", count)
+            raw = raw - emit.i32(operand.zero_point, count)
             raw = self._math.mul(emit.cast(raw, "float32", count), emit.f32(operand.scale, count), count)
         for name in operand.functions:
             raw = FUNCTIONS[name](self._math, emit.named(raw), count)
@@ -156,20 +168,36 @@ class ChainWriter:
             return image * operand.pitch + operand.offset + channel
         return operand.offset
 
+    def scatter(self, value: Expr, index: Expr, channel: Expr, width: int) -> None:
+        """Store `value`, whose lanes all belong to `channel`, at `index`; for layout changes."""
+        if self._chain.store.dtype == "float32" or self._chain.store.dtype == value.dtype:
+            T.buffer_store(self.output, value, [index])
+        else:
+            T.buffer_store(self.output, self._quantised(value, channel, width, one_channel=True), [index])
+
     def _store(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
         how = self._chain.store
         address = pixel * how.pitch + how.offset + channel
-        if how.dtype == "float32":
-            emit.store(self._output, address, value, width)
-            return
+        if how.dtype != "float32":
+            value = self._quantised(value, channel, width)
+        emit.store(self.output, address, value, width)
+
+    def _quantised(self, value: Expr, channel: Expr, width: int, *, one_channel: bool = False) -> Expr:
+        how = self._chain.store
         if how.multiplier is not None:
             value = self._math.mul(value, emit.f32(how.multiplier, width), width)
-        steps = rounded_steps(value, how.low - how.zero_point, how.high - how.zero_point, width)
-        byte = emit.cast(steps + emit.i32(how.zero_point, width), how.dtype, width)
-        emit.store(self._output, address, byte, width)
+        if how.zero_points is None:
+            low, high = how.low - how.zero_point, how.high - how.zero_point
+            steps = rounded_steps(value, low, high, width) + emit.i32(how.zero_point, width)
+        else:
+            points = self._extras[how.zero_points]
+            zero = emit.splat(points[channel], width) if one_channel else emit.load(points, channel, width)
+            steps = rounded_steps(value, -STEP_BOUND, STEP_BOUND, width) + zero
+            steps = T.max(T.min(steps, emit.i32(how.high, width)), emit.i32(how.low, width))
+        return emit.cast(steps, how.dtype, width)
 
 
-def rounded_steps(value: Expr, low: int, high: int, width: int) -> Expr:
+def rounded_steps(value: Expr, low: float, high: float, width: int) -> Expr:
     """Clamp a float to [low, high] and round it half to even, as int32 (NUMERICS.md section 2).
 
     Clamping first keeps the magic addition in its range; both bounds are integers, so the order does not matter.

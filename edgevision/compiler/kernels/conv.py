@@ -14,8 +14,8 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.gemm import dense_parameters, panel_runs
-from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels, tile_shape
+from edgevision.compiler.kernels.gemm import dense_operands, dense_parameters, panel_runs
+from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
 from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group
 from edgevision.compiler.simd import Simd
 
@@ -65,7 +65,7 @@ class Conv:
 
     Attributes:
         depth, channels: input and output channels.
-        dtype: float32 or uint8.
+        dtype, weights, tile: as in `gemm.Gemm`.
         pixel_pitch, channel_pitch, image_pitch, offset: elements of the input from one pixel, channel, image to the
             next, and of the first.
     """
@@ -74,6 +74,8 @@ class Conv:
     depth: int
     channels: int
     dtype: str
+    weights: str
+    tile: tuple[int, int]
     pixel_pitch: int
     channel_pitch: int
     image_pitch: int
@@ -128,26 +130,18 @@ def build(name: str, spec: Conv, simd: Simd) -> Any:
 
     Weights are packed (`panel.pack`) from (channels, kernel rows, kernel columns, depth padded to the k-group).
     """
-    integer = spec.dtype != "float32"
-    groups = -(-spec.depth // k_group(simd, integer=integer))
+    group = k_group(simd, integer=spec.dtype != "float32")
+    groups = -(-spec.depth // group)
     taps = spec.window.kernel[0] * spec.window.kernel[1]
-    mr, nr = tile_shape(spec.channels, simd.lanes, simd.registers)
+    mr, nr = spec.tile
     lanes = packed_lanes(spec.channels, simd.lanes, nr)
-    weight_elements = lanes * taps * groups * k_group(simd, integer=integer)
-    parameters = dense_parameters(spec, simd, weight_elements, lanes * taps if spec.corrected else 0)
+    parameters = dense_parameters(spec, simd, lanes * taps * groups * group, lanes * taps if spec.corrected else 0)
     with emit.kernel(name, parameters) as (buffers, made):
-        used = 3 + integer + spec.corrected
-        operands = Operands(
-            buffers[0],
-            buffers[1],
-            buffers[2],
-            buffers[3] if integer else None,
-            buffers[4] if spec.corrected else None,
-        )
+        operands, extras = dense_operands(spec, buffers, corrected=spec.corrected)
         window = spec.window
         writer = ChainWriter(
             spec.chain,
-            buffers[used:-1],
+            extras,
             buffers[-1],
             pixels_per_image=window.out_height * window.out_width,
             images=window.images,

@@ -23,7 +23,8 @@ class Depthwise:
 
     Attributes:
         channels: of input and output.
-        dtype: float32, or uint8 with int8 weights and an int32 accumulator.
+        dtype: float32, or uint8 with an int32 accumulator.
+        weights: float32, or int8 with one float32 scale per channel.
         pitch, offset: elements from one input pixel to the next, and of the first.
         corrected: whether the zero-point correction of taps outside the frame is passed.
     """
@@ -31,6 +32,7 @@ class Depthwise:
     window: Window
     channels: int
     dtype: str
+    weights: str
     pitch: int
     offset: int
     left_elements: int
@@ -47,10 +49,10 @@ def build(name: str, spec: Depthwise, simd: Simd) -> Any:
     taps = window.kernel[0] * window.kernel[1]
     parameters = [
         ("left", spec.left_elements, spec.dtype),
-        ("weights", taps * spec.channels, "int8" if integer else "float32"),
+        ("weights", taps * spec.channels, spec.weights),
         ("bias", spec.channels, "int32" if integer else "float32"),
     ]
-    if integer:
+    if spec.weights == "int8":
         parameters.append(("scale", spec.channels, "float32"))
     if spec.corrected:
         parameters.append(("correction", taps * spec.channels, "int32"))
@@ -84,7 +86,7 @@ class _Body:
         self._spec, self._writer = spec, writer
         self._integer = spec.dtype != "float32"
         self._left, self._weights, self._bias = buffers[:3]
-        self._scale = buffers[3] if self._integer else None
+        self._scale = buffers[3] if spec.weights == "int8" else None
         self._correction = buffers[4] if spec.corrected else None
 
     def tile(self, line: Any, block: Block, b: Any, channel: Any, width: int) -> None:
@@ -92,8 +94,9 @@ class _Body:
         dtype = "int32" if self._integer else "float32"
         acc = emit.Tile(block.size, width, dtype)
         bias = emit.named(emit.load(self._bias, channel, width))
+        scaled_float = self._scale is not None and not self._integer
         for i in range(block.size):
-            acc.set(i, bias)
+            acc.set(i, emit.f32(0.0, width) if scaled_float else bias)
         image = emit.named(T.floordiv(line, window.out_height)) if window.images > 1 else 0
         row = line - image * window.out_height
         column = emit.named(block.first + b * block.size)
@@ -113,7 +116,10 @@ class _Body:
             value = acc.get(i)
             if self._scale is not None:
                 scale = emit.load(self._scale, channel, width)
-                value = emit.fence(emit.cast(value, "float32", width) * scale, width)
+                if self._integer:
+                    value = emit.fence(emit.cast(value, "float32", width) * scale, width)
+                else:
+                    value = value * scale + bias
             self._writer.finish(emit.named(value), line * window.out_width + column + i, channel, width)
 
     def _correct(self, acc: emit.Tile, columns: Any, ky: int, kx: int, channel: Any, width: int) -> None:
@@ -131,7 +137,10 @@ class _Body:
         weights = []
         for kx in range(window.kernel[1]):
             tap = ky * window.kernel[1] + kx
-            weights.append(self._widened(emit.load(self._weights, tap * spec.channels + channel, width), width))
+            weight = emit.load(self._weights, tap * spec.channels + channel, width)
+            if spec.weights == "int8":
+                weight = emit.cast(weight, "int32" if self._integer else "float32", width)
+            weights.append(emit.named(weight))
         # Input columns this block reads, relative to the first output column times the stride.
         uses: dict[int, list[tuple[int, int]]] = {}
         for kx in range(window.kernel[1]):
@@ -151,4 +160,6 @@ class _Body:
                 acc.add(i, value * weights[kx])
 
     def _widened(self, value: Any, width: int) -> Any:
-        return emit.named(emit.cast(value, "int32", width) if self._integer else value)
+        if self._integer:
+            return emit.named(emit.cast(value, "int32", width))
+        return emit.named(value)

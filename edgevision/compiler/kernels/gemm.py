@@ -13,7 +13,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels, tile_shape
+from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
 from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group
 from edgevision.compiler.simd import Simd
 
@@ -28,7 +28,9 @@ class Gemm:
     Attributes:
         pitch, offset: elements from one row of the left operand to the next, and of the first.
         left_elements, output_elements: sizes of the whole buffers.
-        dtype: float32 or uint8 (then weights are int8 and the accumulator int32).
+        dtype: float32 or uint8 (then the accumulator is int32).
+        weights: float32, or int8 with one float32 scale per channel.
+        tile: rows and vectors of the register tile (`panel.tile_shape`).
         images, rows_per_image: for operands with one value per image.
         extras: (elements, dtype) of the chain's operand buffers.
     """
@@ -37,6 +39,8 @@ class Gemm:
     depth: int
     channels: int
     dtype: str
+    weights: str
+    tile: tuple[int, int]
     pitch: int
     offset: int
     left_elements: int
@@ -48,14 +52,13 @@ class Gemm:
 
 def dense_parameters(spec: Any, simd: Simd, weight_elements: int, corrections: int = 0) -> list[tuple[str, int, str]]:
     """Parameter list shared by the dense kernels: left, weights, bias, [scale], [correction], extras, output."""
-    integer = spec.dtype != "float32"
-    lanes = packed_lanes(spec.channels, simd.lanes, tile_shape(spec.channels, simd.lanes, simd.registers)[1])
+    lanes = packed_lanes(spec.channels, simd.lanes, spec.tile[1])
     parameters = [
         ("left", spec.left_elements, spec.dtype),
-        ("weights", weight_elements, "int8" if integer else "float32"),
-        ("bias", lanes, "int32" if integer else "float32"),
+        ("weights", weight_elements, spec.weights),
+        ("bias", lanes, "float32" if spec.dtype == "float32" else "int32"),
     ]
-    if integer:
+    if spec.weights == "int8":
         parameters.append(("scale", lanes, "float32"))
     if corrections:
         parameters.append(("correction", corrections, "int32"))
@@ -64,17 +67,29 @@ def dense_parameters(spec: Any, simd: Simd, weight_elements: int, corrections: i
     return parameters
 
 
+def dense_operands(spec: Any, buffers: list[Any], *, corrected: bool = False) -> tuple[Operands, list[Any]]:
+    """Sort the buffers of `dense_parameters` into the tile's operands and the chain's extras."""
+    scaled = spec.weights == "int8"
+    operands = Operands(
+        left=buffers[0],
+        weights=buffers[1],
+        bias=buffers[2],
+        scale=buffers[3] if scaled else None,
+        integer=spec.dtype != "float32",
+        correction=buffers[3 + scaled] if corrected else None,
+    )
+    return operands, buffers[3 + scaled + corrected : -1]
+
+
 def build(name: str, spec: Gemm, simd: Simd) -> Any:
     """Return the kernel as a TIR function."""
-    integer = spec.dtype != "float32"
-    group = k_group(simd, integer=integer)
+    group = k_group(simd, integer=spec.dtype != "float32")
     groups = -(-spec.depth // group)
-    mr, nr = tile_shape(spec.channels, simd.lanes, simd.registers)
+    mr, nr = spec.tile
     lanes = packed_lanes(spec.channels, simd.lanes, nr)
     parameters = dense_parameters(spec, simd, lanes * groups * group)
     with emit.kernel(name, parameters) as (buffers, made):
-        operands = Operands(buffers[0], buffers[1], buffers[2], buffers[3] if integer else None)
-        extras = buffers[4 if integer else 3 : -1]
+        operands, extras = dense_operands(spec, buffers)
         writer = ChainWriter(
             spec.chain, extras, buffers[-1], pixels_per_image=spec.rows // spec.images, images=spec.images
         )

@@ -96,18 +96,24 @@ def pack_channels(values: np.ndarray, lanes: int, vectors: int) -> np.ndarray:
     return padded
 
 
-def tile_shape(channels: int, lanes: int, registers: int) -> tuple[int, int]:
-    """Rows and vectors (MR, NR) of the register tile for `channels` outputs.
+def tile_shape(rows: int, channels: int, lanes: int, registers: int) -> tuple[int, int]:
+    """Rows and vectors (MR, NR) of the register tile for a product of `rows` x `channels`.
 
-    NR * MR accumulators, NR weight vectors and two spare registers must fit; three vectors are taken when they cut
-    the channels with less padding than two.
+    NR * MR accumulators, NR weight vectors and two spare registers must fit. Three vectors are taken when they cut the
+    channels with less padding than two; many when there are too few rows to hide the latency of the multiplier.
+
+    >>> tile_shape(3136, 48, 16, 32), tile_shape(1, 220, 16, 32), tile_shape(196, 112, 4, 16)
+    ((9, 3), (1, 7), (6, 2))
     """
     vectors = -(-channels // lanes)
-    if vectors == 1:
+    if rows <= 3:
+        nr = min(vectors, 8 if registers >= 32 else 4)
+        nr = -(-vectors // -(-vectors // nr))
+    elif vectors == 1:
         nr = 1
     elif registers >= 32 and vectors % 3 == 0 and vectors % 2:
         nr = 3
     else:
         nr = 2
     # Past 12 rows the broadcasts of the left operand no longer fit in the load ports' shadow.
-    return max(1, min(14 if nr == 1 else 12, (registers - nr - 2) // nr)), nr
+    return max(1, min(rows, 14 if nr == 1 else 12, (registers - nr - 2) // nr)), nr

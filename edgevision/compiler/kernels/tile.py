@@ -25,8 +25,8 @@ class Operands:
     Attributes:
         left: activations, float32 or uint8, flat.
         weights: packed by `panel.pack`.
-        bias: float32 or int32 per channel, packed by `panel.pack_channels`.
-        scale: float32 multiplier of the int32 accumulator per channel, packed alike; None for float32.
+        bias: int32 where the accumulator is, else float32; per channel, packed by `panel.pack_channels`.
+        scale: float32 multiplier of the accumulator per channel, packed alike; None for float32 weights.
         correction: int32 per (tap, channel), zero point times the tap's weight sum, added for a tap that falls
             outside the frame; None where nothing falls outside or the zero point is 0.
     """
@@ -35,6 +35,7 @@ class Operands:
     weights: Buffer
     bias: Buffer
     scale: Buffer | None
+    integer: bool
     correction: Buffer | None = None
 
 
@@ -47,7 +48,9 @@ class DenseTile:
         self._panel = panel
         self._channels = panel_offset
         self._rows = rows
-        self._integer = operands.scale is not None
+        self._integer = operands.integer
+        #: int8 weights of a float layer are scaled after the sum, and the bias added after that.
+        self._scaled_float = operands.scale is not None and not operands.integer
         self._acc = [emit.Tile(rows, width, "int32" if self._integer else "float32") for width in panel.widths]
 
     @property
@@ -58,7 +61,11 @@ class DenseTile:
     def start(self) -> None:
         """Set every accumulator to its channel's bias."""
         for vector, first in self._vectors():
-            bias = emit.named(emit.load(self._operands.bias, self._channels + first, self._panel.widths[vector]))
+            width = self._panel.widths[vector]
+            if self._scaled_float:
+                bias = emit.f32(0.0, width)
+            else:
+                bias = emit.named(emit.load(self._operands.bias, self._channels + first, width))
             for row in range(self._rows):
                 self._acc[vector].set(row, bias)
 
@@ -99,7 +106,11 @@ class DenseTile:
                     value = self._acc[vector].get(row, piece, width)
                     if self._operands.scale is not None:
                         scale = emit.load(self._operands.scale, self._channels + first + piece, width)
-                        value = emit.fence(emit.cast(value, "float32", width) * scale, width)
+                        if self._integer:
+                            value = emit.fence(emit.cast(value, "float32", width) * scale, width)
+                        else:
+                            bias = emit.load(self._operands.bias, self._channels + first + piece, width)
+                            value = value * scale + bias
                     writer.finish(emit.named(value), pixel(row), channel + first + piece, width)
 
     def _vectors(self) -> list[tuple[int, int]]:
@@ -112,7 +123,7 @@ class DenseTile:
     def _weights(self, offset: Expr, width: int) -> Expr:
         loaded = emit.load(self._operands.weights, offset, width * self.group)
         if not self._integer:
-            return emit.named(loaded)
+            return emit.named(emit.cast(loaded, "float32", width) if self._scaled_float else loaded)
         return emit.named(loaded if self._simd.uses_vpdpbusd else emit.cast(loaded, "int32", width))
 
     def _left(self, address: Expr) -> Expr:

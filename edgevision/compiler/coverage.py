@@ -1,0 +1,133 @@
+"""What the compiler would do with a graph, told before anything is built: operators, float shares, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgevision.errors import DoesNotFit, Unsupported
+from edgevision.graph.ir import Graph, Node
+from edgevision.target import Target
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """How often an operator occurs and the share of multiply-accumulates it does."""
+
+    op: str
+    count: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The answer of `check`.
+
+    Attributes:
+        macs, integer_macs: multiply-accumulates in all, and in integer arithmetic.
+        nodes, integer_nodes: operators after integer rewriting, and how many of them are integer.
+        generated, tvm: operators with a kernel of ours, and those that go through TVM's own lowering.
+        unsupported: one reason for each node that cannot be compiled.
+        weight_bytes: bytes of weights as the program will hold them, before packing.
+        activation_bytes: lower bound of the arena: the largest input plus output of one operator.
+    """
+
+    macs: int
+    integer_macs: int
+    nodes: int
+    integer_nodes: int
+    generated: tuple[OperatorCount, ...]
+    tvm: tuple[OperatorCount, ...]
+    unsupported: tuple[str, ...]
+    weight_bytes: int
+    activation_bytes: int
+
+    @property
+    def float_mac_share(self) -> float:
+        """Share of multiply-accumulates that stay float, 0 to 1."""
+        return 1 - self.integer_macs / self.macs if self.macs else 0.0
+
+    @property
+    def float_step_share(self) -> float:
+        """Share of operators that stay float, 0 to 1."""
+        return 1 - self.integer_nodes / self.nodes if self.nodes else 0.0
+
+    def require(self, target: Target) -> None:
+        """Raise what stands in the way of a build, every reason at once.
+
+        Raises:
+            Unsupported: operators that cannot be compiled.
+            DoesNotFit: weights and activations exceed the target's memory.
+        """
+        if self.unsupported:
+            raise Unsupported(
+                f"{len(self.unsupported)} operators cannot be compiled for {target.name}",
+                fix="rewrite these operators, or leave the part out of the exported graph",
+                reasons=self.unsupported,
+            )
+        need, have = self.weight_bytes + self.activation_bytes, target.memory.ram_mib
+        if have is not None and need > have * 2**20:
+            raise DoesNotFit(
+                f"the program needs at least {need / 2**20:.0f} MiB of memory, {target.name} has {have} MiB",
+                fix="use a smaller network or image size, or a recipe with fewer bits",
+            )
+
+
+def node_macs(node: Node, graph: Graph) -> int:
+    """Multiply-accumulates of one node."""
+    output = graph.types[node.outputs[0]].elements if node.outputs and node.outputs[0] in graph.types else 0
+    if node.op in ("IntConv", "IntGemm", "ByteWeightConv", "ByteWeightGemm"):
+        return output * int(np.prod(node.attributes["weight"].shape[1:]))
+    if node.op == "Conv":
+        return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
+    if node.op in ("Gemm", "MatMul"):
+        shape = graph.shape(node.inputs[0])
+        return output * (shape[0] if node.get("transA") else shape[-1])
+    return 0
+
+
+def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str]) -> Coverage:
+    """Count what an integer graph is made of; nothing is built."""
+    total: dict[str, list[int]] = {}
+    integer_macs = integer_nodes = 0
+    reasons: list[str] = []
+    all_macs = sum(node_macs(node, graph) for node in graph.nodes)
+    for node in graph.nodes:
+        macs = node_macs(node, graph)
+        count = total.setdefault(node.op, [0, 0])
+        count[0] += 1
+        count[1] += macs
+        if node.domain == "edgevision.integer" and node.op.startswith("Int"):
+            integer_macs += macs
+            integer_nodes += 1
+        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer")
+        if node.op not in rules and (foreign or node.op not in supported_by_tvm):
+            share = f"{100 * macs / all_macs:.1f} % of MACs" if all_macs else "no MACs"
+            name = f"{node.domain}::{node.op}" if foreign else node.op
+            reasons.append(f"{name} '{node.name}' ({share}): no kernel, and TVM's importer does not know it")
+    counts = {op: OperatorCount(op, c, m) for op, (c, m) in total.items()}
+    return Coverage(
+        macs=all_macs,
+        integer_macs=integer_macs,
+        nodes=len(graph.nodes),
+        integer_nodes=integer_nodes,
+        generated=tuple(counts[op] for op in sorted(counts) if op in rules),
+        tvm=tuple(counts[op] for op in sorted(counts) if op not in rules),
+        unsupported=tuple(reasons),
+        weight_bytes=_weight_bytes(graph),
+        activation_bytes=max((_traffic(node, graph) for node in graph.nodes), default=0),
+    )
+
+
+def _weight_bytes(graph: Graph) -> int:
+    used = {name for node in graph.nodes for name in node.inputs}
+    inside = sum(
+        value.nbytes for node in graph.nodes for value in node.attributes.values() if isinstance(value, np.ndarray)
+    )
+    return inside + sum(array.nbytes for name, array in graph.constants.items() if name in used)
+
+
+def _traffic(node: Node, graph: Graph) -> int:
+    names = [n for n in (*node.inputs, *node.outputs) if n in graph.types and n not in graph.constants]
+    return sum(graph.types[n].elements * np.dtype(graph.types[n].dtype).itemsize for n in set(names))

@@ -1,0 +1,74 @@
+"""Layout changes at the borders of the network: NCHW to NHWC and back, quantising on the way where asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.chain import Chain, ChainWriter
+from edgevision.compiler.simd import Simd
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Between (images, channels, pixels) planes and (images, pixels, channels) rows.
+
+    Attributes:
+        to_rows: from planes to rows, else back.
+        pitch, offset: of the rows' side; the planes are dense.
+        chain: how an element is stored; its pitch and offset are set here from the direction.
+    """
+
+    to_rows: bool
+    images: int
+    pixels: int
+    channels: int
+    dtype: str
+    pitch: int
+    offset: int
+    row_elements: int
+    chain: Chain
+    extras: tuple[tuple[int, str], ...] = ()
+
+
+def build(name: str, spec: Layout, simd: Simd) -> Any:
+    """Return the kernel as a TIR function."""
+    planes = spec.images * spec.pixels * spec.channels
+    parameters = [("source", planes if spec.to_rows else spec.row_elements, spec.dtype)]
+    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
+    parameters.append(("output", spec.row_elements if spec.to_rows else planes, spec.chain.store.dtype))
+    with emit.kernel(name, parameters) as (buffers, made):
+        writer = ChainWriter(
+            spec.chain, buffers[1:-1], buffers[-1], pixels_per_image=spec.pixels, images=spec.images
+        )
+        with T.parallel(spec.images * spec.channels) as plane:
+            image = emit.named(T.floordiv(plane, spec.channels))
+            channel = emit.named(plane - image * spec.channels)
+            for first, count, width in _runs(spec.pixels, simd.lanes):
+                with T.serial(count) as step:
+                    pixel = emit.named(first + step * width)
+                    _move(spec, buffers[0], writer, image, channel, pixel, width)
+    return made[0]
+
+
+def _runs(pixels: int, lanes: int) -> list[tuple[int, int, int]]:
+    full, tail = divmod(pixels, lanes)
+    runs = [(0, full, lanes)] if full else []
+    return runs + [(full * lanes + offset, 1, width) for offset, width in emit.powers_of_two(tail, lanes)]
+
+
+def _move(spec: Layout, source: Any, writer: ChainWriter, image: Any, channel: Any, pixel: Any, width: int) -> None:
+    plane = (image * spec.channels + channel) * spec.pixels + pixel
+    row = image * spec.pixels + pixel
+
+    def rows_at(first: Any) -> Any:
+        start = first * spec.pitch + spec.offset + channel
+        return start if width == 1 else T.ramp(start, spec.pitch, width)
+
+    if spec.to_rows:
+        writer.scatter(emit.named(emit.load(source, plane, width)), rows_at(row), channel, width)
+    else:
+        writer.scatter(emit.named(source[rows_at(row)]), emit.lanes(plane, width), channel, width)

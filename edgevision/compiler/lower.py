@@ -1,0 +1,78 @@
+"""From an integer graph to calls: each node by its rule, neighbours without a rule together through TVM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgevision.compiler.lowering import dense, pointwise, spatial
+from edgevision.compiler.lowering.builder import Builder
+from edgevision.compiler.lowering.values import Storage, Value
+from edgevision.compiler.simd import Simd
+from edgevision.errors import Unsupported
+from edgevision.graph.ir import Graph, Node
+from edgevision.progress import Progress, silent
+
+RULES: dict[str, Any] = {
+    **dict.fromkeys(("Conv", "IntConv", "ByteWeightConv"), dense.lower_conv),
+    **dict.fromkeys(("Gemm", "MatMul", "IntGemm", "ByteWeightGemm"), dense.lower_linear),
+    **pointwise.rules(),
+    **spatial.rules(),
+}
+
+
+def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) -> Builder:
+    """Lower every node of `graph` (as `graph.integer.integerize` leaves it).
+
+    Args:
+        target: TVM's target object, for nodes that go through TVM's own lowering.
+
+    Raises:
+        Unsupported: an operator neither we nor TVM can compile.
+    """
+    exact = any(node.domain == "edgevision.integer" and node.op.startswith("Int") for node in graph.nodes)
+    builder = Builder(graph, simd, exact)
+    for name in graph.inputs:
+        typed = graph.types[name]
+        builder.storages.append(Storage(typed.elements, typed.dtype, "input"))
+        layout = "planes" if len(typed.shape) == 4 else "rows"
+        pitch = 0 if layout == "planes" else builder.extent(name).channels
+        builder.put(name, Value(len(builder.storages) - 1, typed.dtype, layout, pitch))
+    waiting: list[Node] = []
+    for index, node in enumerate(graph.nodes):
+        progress("lower", index, len(graph.nodes))
+        if id(node) in builder.absorbed:
+            continue
+        rule = RULES.get(node.op)
+        if rule is not None and not _ready(builder, node):
+            _flush(builder, waiting, target)
+        if rule is None or not _ready(builder, node) or not rule(builder, node):
+            if node.domain == "edgevision.integer":
+                raise Unsupported(f"no integer kernel for {node.op} with these shapes", where=node.name)
+            waiting.append(node)
+    _flush(builder, waiting, target)
+    _place_outputs(builder)
+    progress("lower", len(graph.nodes), len(graph.nodes))
+    return builder
+
+
+def _ready(builder: Builder, node: Node) -> bool:
+    return all(not n or builder.exists(n) or n in builder.graph.constants for n in node.inputs)
+
+
+def _flush(builder: Builder, waiting: list[Node], target: Any) -> None:
+    if waiting:
+        from edgevision.compiler.lowering.fallback import lower_run
+
+        lower_run(builder, list(waiting), target)
+        waiting.clear()
+
+
+def _place_outputs(builder: Builder) -> None:
+    """Give every graph output a storage of its own, in the order ONNX gives its elements."""
+    for name in builder.graph.outputs:
+        storage = builder.planes(name)
+        if builder.storages[storage].place != "arena":
+            source = builder.rows(name)
+            storage = builder.copied(name, source).storage
+        builder.storages[storage].place = "output"
+        builder.values[name] = {"output": Value(storage, builder.storages[storage].dtype, "planes", 0)}

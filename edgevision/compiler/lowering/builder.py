@@ -1,0 +1,236 @@
+"""What a lowering rule works with: storages, constants, kernels made once, and the growing list of calls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgevision.compiler.kernels import elementwise, layout
+from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
+from edgevision.compiler.lowering.values import Extent, Storage, Value, extent_of, rows_are_planes
+from edgevision.compiler.simd import Simd
+from edgevision.graph.integer import Quant
+from edgevision.graph.ir import Graph, Node
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call over storages; `written` says how many of the last storages it writes."""
+
+    kernel: str
+    storages: tuple[int, ...]
+    shapes: tuple[tuple[int, ...] | None, ...]
+    written: int
+    label: str
+    family: str
+    macs: int
+    integer: bool
+
+
+@dataclass
+class Builder:
+    """State of one lowering.
+
+    Attributes:
+        exact: whether float chains round operation by operation, as quantised networks need.
+        values: how each tensor that exists so far can be read, by layout.
+        absorbed: nodes already computed inside another node's kernel.
+    """
+
+    graph: Graph
+    simd: Simd
+    exact: bool
+    storages: list[Storage] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    kernels: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, dict[str, Value]] = field(default_factory=dict)
+    absorbed: set[int] = field(default_factory=set)
+    _names: dict[Any, str] = field(default_factory=dict)
+    _constants: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._readers = self.graph.readers()
+
+    # -- storages ---------------------------------------------------------------------------------------------------
+
+    def new(self, elements: int, dtype: str) -> int:
+        """A fresh arena slot."""
+        self.storages.append(Storage(elements, dtype))
+        return len(self.storages) - 1
+
+    def constant(self, array: np.ndarray) -> int:
+        """A constant, stored once however often it is used."""
+        flat = np.ascontiguousarray(array).reshape(-1)
+        key = f"{flat.dtype}:{hashlib.sha256(flat.tobytes()).hexdigest()}"
+        if key not in self._constants:
+            self.storages.append(Storage(flat.size, str(flat.dtype), "constant", flat))
+            self._constants[key] = len(self.storages) - 1
+        return self._constants[key]
+
+    def kernel(self, family: str, make: Callable[[str, Any, Simd], Any], spec: Any) -> str:
+        """Name of the kernel for `spec`, generated the first time it is asked for."""
+        key = (family, spec)
+        if key not in self._names:
+            name = f"{family}_{sum(1 for f, _ in self._names if f == family)}"
+            self.kernels[name] = make(name, spec, self.simd)
+            self._names[key] = name
+        return self._names[key]
+
+    def call(
+        self,
+        family: str,
+        make: Callable[[str, Any, Simd], Any],
+        spec: Any,
+        storages: list[int],
+        label: str,
+        *,
+        macs: int = 0,
+        integer: bool = False,
+    ) -> None:
+        """Append a call that reads all storages but the last, and writes the last."""
+        name = self.kernel(family, make, spec)
+        self.calls.append(Call(name, tuple(storages), (None,) * len(storages), 1, label, family, macs, integer))
+
+    # -- tensors ----------------------------------------------------------------------------------------------------
+
+    def extent(self, tensor: str) -> Extent:
+        """Images, pixels and channels of a tensor."""
+        return extent_of(self.graph.shape(tensor))
+
+    def elements(self, value: Value) -> int:
+        """Elements of the whole storage behind a value."""
+        return self.storages[value.storage].elements
+
+    def put(self, tensor: str, value: Value) -> None:
+        """Say where a tensor is."""
+        self.values.setdefault(tensor, {})[value.layout] = value
+        if rows_are_planes(self.graph.shape(tensor)) and value.layout == "planes":
+            channels = self.extent(tensor).channels
+            self.values[tensor]["rows"] = Value(value.storage, value.dtype, "rows", channels, 0, value.quant)
+
+    def exists(self, tensor: str) -> bool:
+        """Whether the tensor has been computed."""
+        return tensor in self.values
+
+    def sole_reader(self, tensor: str) -> Node | None:
+        """The one node that reads a tensor; None when several do or the graph returns it."""
+        readers = self._readers.get(tensor, [])
+        return readers[0] if len(readers) == 1 and tensor not in self.graph.outputs else None
+
+    def rows(self, tensor: str) -> Value:
+        """The tensor as rows, whatever it is stored as; bytes behind a quantisation stay bytes."""
+        self._materialise(tensor)
+        known = self.values[tensor]
+        if "rows" not in known:
+            self._relayout(tensor, known["planes"], to_rows=True)
+        return known["rows"]
+
+    def float_rows(self, tensor: str) -> Value:
+        """The tensor as float32 rows; dequantised here if it is stored as bytes."""
+        value = self.rows(tensor)
+        if value.quant is None:
+            return value
+        key = f"{tensor}:float"
+        if key not in self.values:
+            self.values[key] = {"rows": self.copied(tensor, value)}
+        return self.values[key]["rows"]
+
+    def dense_rows(self, tensor: str) -> Value:
+        """The tensor as float32 or byte rows without gaps."""
+        value = self.float_rows(tensor)
+        if value.pitch == self.extent(tensor).channels and value.offset == 0:
+            return value
+        key = f"{tensor}:dense"
+        if key not in self.values:
+            self.values[key] = {"rows": self.copied(tensor, value)}
+        return self.values[key]["rows"]
+
+    def planes(self, tensor: str) -> int:
+        """Storage of the tensor in the order ONNX gives it, float32 if it was quantised."""
+        self._materialise(tensor)
+        known = self.values[tensor]
+        if "planes" in known and known["planes"].quant is None:
+            return known["planes"].storage
+        if rows_are_planes(self.graph.shape(tensor)):
+            return self.dense_rows(tensor).storage
+        value = self.float_rows(tensor)
+        self._relayout(tensor, value, to_rows=False)
+        return known["planes"].storage
+
+    def copied(self, tensor: str, value: Value) -> Value:
+        """A dense copy; bytes read through a quantisation become float32."""
+        extent = self.extent(tensor)
+        as_float = value.quant is not None
+        if value.dtype not in ("float32", "uint8"):
+            raise NotImplementedError(f"copy of {value.dtype} rows for tensor {tensor}")
+        dtype = "float32" if as_float or value.dtype == "float32" else "uint8"
+        first, operations, extras = self.read_operand(value, parameter=0)
+        chain = Chain(tuple(operations), Store(dtype=dtype, pitch=extent.channels), exact=self.exact)
+        output = self.new(extent.elements, dtype)
+        spec = elementwise.Elementwise(
+            extent.rows,
+            extent.channels,
+            extent.images,
+            first,
+            chain,
+            tuple((self.storages[s].elements, self.storages[s].dtype) for s in extras),
+            extent.elements,
+        )
+        self.call("elementwise", elementwise.build, spec, [*extras, output], tensor)
+        return Value(output, dtype, "rows", extent.channels)
+
+    def read_operand(self, value: Value, parameter: int) -> tuple[Operand, list[Apply], list[int]]:
+        """A value as a chain's first operand, with the operations that dequantise it and the storages it reads."""
+        if value.quant is None or value.quant.per_tensor:
+            return operand_of(value, "tensor", parameter), [], [value.storage]
+        # One scale per channel: subtract and multiply by channel, in the order section 3 of NUMERICS.md gives.
+        plain = operand_of(value.through(None), "tensor", parameter)
+        zero = self.constant(value.quant.zero_point.astype(np.float32))
+        scale = self.constant(value.quant.scale)
+        operations = [
+            Apply("sub", Operand(parameter + 1, "channel")),
+            Apply("mul", Operand(parameter + 2, "channel")),
+        ]
+        return plain, operations, [value.storage, zero, scale]
+
+    # -- helpers ----------------------------------------------------------------------------------------------------
+
+    def _materialise(self, tensor: str) -> None:
+        if tensor not in self.values:
+            array = self.graph.constants[tensor]
+            self.put(tensor, Value(self.constant(array), str(array.dtype), "planes", 0))
+            if len(array.shape) != 4:
+                channels = self.extent(tensor).channels
+                storage = self.values[tensor]["planes"].storage
+                self.values[tensor]["rows"] = Value(storage, str(array.dtype), "rows", channels)
+
+    def _relayout(self, tensor: str, value: Value, *, to_rows: bool) -> None:
+        extent = self.extent(tensor)
+        output = self.new(extent.elements, value.dtype)
+        spec = layout.Layout(
+            to_rows,
+            extent.images,
+            extent.pixels,
+            extent.channels,
+            value.dtype,
+            extent.channels if to_rows else value.pitch,
+            0 if to_rows else value.offset,
+            extent.elements if to_rows else self.elements(value),
+            Chain(store=Store(dtype=value.dtype)),
+        )
+        self.call("layout", layout.build, spec, [value.storage, output], tensor)
+        pitch = extent.channels if to_rows else 0
+        made = Value(output, value.dtype, "rows" if to_rows else "planes", pitch, 0, value.quant)
+        self.values[tensor][made.layout] = made
+
+
+def operand_of(value: Value, index: Any, parameter: int) -> Operand:
+    """A value as a chain operand."""
+    if value.quant is None:
+        return Operand(parameter, index, value.pitch, value.offset, value.dtype)
+    quant: Quant = value.quant
+    return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant.step, quant.zero)

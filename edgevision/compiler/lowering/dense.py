@@ -1,0 +1,295 @@
+"""Rules for convolutions and linear layers, float and integer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
+from edgevision.compiler.kernels.chain import Chain, Store
+from edgevision.compiler.kernels.conv import Window
+from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
+from edgevision.compiler.kernels.tile import k_group
+from edgevision.compiler.lowering import tail as tails
+from edgevision.compiler.lowering.builder import Builder
+from edgevision.compiler.lowering.tail import Tail
+from edgevision.compiler.lowering.values import Value
+from edgevision.graph.integer import Quant
+from edgevision.graph.ir import Node
+
+#: A grouped convolution is run group by group; more groups than this go to TVM's own lowering.
+MOST_GROUPS = 32
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Parameters of a dense layer, whatever operator they came from.
+
+    Attributes:
+        weight: (channels, depth / group, kernel rows, kernel columns), float32 or int8.
+        bias: float32, or int32 when the activations are bytes.
+        scale: multiplier of the accumulator per channel; None for float32 weights.
+        x_zero: zero point of the bytes read, 0-d or one per channel (depthwise).
+        out: quantisation of the bytes written with (low, high), when the layer itself requantises.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray | None
+    group: int
+    x_zero: np.ndarray
+    integer: bool
+    out: Quant | None = None
+    low: int = 0
+    high: int = 255
+
+
+def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool) -> Layer | None:
+    """Read the parameters of a Conv, Gemm or MatMul and their integer forms; None when the weight is not constant."""
+    if node.domain == "edgevision.integer":
+        weight = node.attributes["weight"]
+        integer = node.op.startswith("Int")
+        return Layer(
+            weight=weight[:, :, None, None] if linear else weight,
+            bias=node.attributes["bias"],
+            scale=node.attributes["scale"],
+            group=int(node.get("group", 1)),
+            x_zero=np.asarray(node.get("x_zero", 0), np.int32),
+            integer=integer,
+            out=node.get("out"),
+            low=int(node.get("low", 0)),
+            high=int(node.get("high", 255)),
+        )
+    weight = graph_constants.get(node.inputs[1])
+    if weight is None or weight.dtype != np.float32:
+        return None
+    bias = graph_constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    if bias is None and len(node.inputs) > 2 and node.inputs[2]:
+        return None
+    if linear:
+        if weight.ndim != 2 or node.get("transA"):
+            return None
+        weight = weight * np.float32(node.get("alpha", 1.0))
+        weight = weight if node.get("transB") else weight.T
+        bias = None if bias is None else np.broadcast_to(bias.reshape(-1), (weight.shape[0],)) * node.get("beta", 1.0)
+        weight = weight[:, :, None, None]
+    bias = np.zeros(weight.shape[0], np.float32) if bias is None else bias.astype(np.float32)
+    return Layer(weight, bias, None, int(node.get("group", 1)), np.zeros((), np.int32), integer=False)
+
+
+def window_of(node: Node, x: tuple[int, ...], y: tuple[int, ...], kernel: tuple[int, int]) -> Window:
+    """Geometry of a sliding operator on an image (N, C, H, W)."""
+    stride, dilation = tuple(node.get("strides", (1, 1))), tuple(node.get("dilations", (1, 1)))
+    pads = list(node.get("pads", (0, 0, 0, 0)))
+    auto = node.get("auto_pad", b"NOTSET")
+    if auto in (b"SAME_UPPER", b"SAME_LOWER"):
+        for axis in (0, 1):
+            total = max(0, (y[2 + axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1 - x[2 + axis])
+            pads[axis] = total // 2 if auto == b"SAME_UPPER" else -(-total // 2)
+    return Window(x[0], x[2], x[3], y[2], y[3], kernel, stride, dilation, pads[0], pads[1])
+
+
+def lower_conv(builder: Builder, node: Node) -> bool:
+    """Conv, IntConv and ByteWeightConv on images."""
+    x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
+    layer = layer_of(node, builder.graph.constants, linear=False)
+    if layer is None or len(x) != 4:
+        return False
+    depthwise_layer = layer.group == layer.weight.shape[0] == x[1] and layer.group > 1
+    if not depthwise_layer and layer.group > MOST_GROUPS:
+        return False
+    window = window_of(node, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
+    finish = _Finish(builder, node, layer, window.out_height * window.out_width)
+    if depthwise_layer:
+        _depthwise(builder, node, layer, window, finish)
+    elif layer.group == 1 and _is_pointwise(window):
+        _gemm(builder, node, layer, finish, window.images * window.height * window.width)
+    else:
+        _conv(builder, node, layer, window, finish)
+    return True
+
+
+def lower_linear(builder: Builder, node: Node) -> bool:
+    """Gemm, MatMul with a constant right side, and their integer forms."""
+    layer = layer_of(node, builder.graph.constants, linear=True)
+    if layer is None or (len(builder.graph.shape(node.inputs[0])) == 4 and node.op == "MatMul"):
+        return False
+    finish = _Finish(builder, node, layer, builder.extent(node.outputs[0]).pixels)
+    _gemm(builder, node, layer, finish, builder.extent(node.inputs[0]).rows)
+    return True
+
+
+class _Finish:
+    """The end every dense kernel shares: its chain, its output storage, its call."""
+
+    def __init__(self, builder: Builder, node: Node, layer: Layer, pixels: int) -> None:
+        self._builder, self._node, self._layer = builder, node, layer
+        self.tail = Tail(builder, node.outputs[0])
+        if layer.out is None:
+            self.tail.extend()
+        channels = layer.weight.shape[0]
+        self.chain = self._chain(channels)
+        self.elements = builder.extent(node.outputs[0]).elements
+        self.output = builder.new(self.elements, self.chain.store.dtype)
+        self.macs = self.elements * int(np.prod(layer.weight.shape[1:]))
+
+    def _chain(self, channels: int) -> Chain:
+        out = self._layer.out
+        if out is None:
+            return self.tail.chain(channels)
+        low, high = self._layer.low, self._layer.high
+        if out.per_tensor:
+            return Chain((), Store("uint8", None, out.zero, low, high, None, channels), exact=True)
+        points = self.tail.extra(self._builder.constant(out.zero_point))
+        return Chain((), Store("uint8", None, 0, low, high, points, channels), exact=True)
+
+    def group_chain(self, first: int) -> Chain:
+        """The chain of the group of channels starting at `first`, writing into its slice of the output."""
+        from dataclasses import replace
+
+        store = replace(self.chain.store, offset=first)
+        operations = tuple(
+            replace(op, operand=replace(op.operand, offset=op.operand.offset + first))
+            if op.operand is not None and op.operand.index in ("channel", "tensor", "image")
+            else op
+            for op in self.chain.operations
+        )
+        return Chain(operations, store, self.chain.exact)
+
+    def call(self, family: str, make: Any, spec: Any, weights: list[np.ndarray], left: int, share: float = 1.0) -> None:
+        """Append the call: left, weights, extras, output."""
+        builder = self._builder
+        constants = [builder.constant(array) for array in weights]
+        builder.call(
+            family,
+            make,
+            spec,
+            [left, *constants, *self.tail.storages, self.output],
+            tails.label(self._node, self.tail),
+            macs=round(self.macs * share),
+            integer=self._layer.integer,
+        )
+
+    def done(self) -> None:
+        """Record where the result is."""
+        channels = self._layer.weight.shape[0]
+        dtype = self.chain.store.dtype
+        self._builder.put(self.tail.tensor, Value(self.output, dtype, "rows", channels))
+
+
+def _is_pointwise(window: Window) -> bool:
+    same = (window.height, window.width) == (window.out_height, window.out_width)
+    return window.kernel == (1, 1) and window.stride == (1, 1) and (window.top, window.left) == (0, 0) and same
+
+
+def _input(builder: Builder, node: Node, layer: Layer) -> Value:
+    return builder.rows(node.inputs[0]) if layer.integer else builder.float_rows(node.inputs[0])
+
+
+def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: int, nr: int) -> list[np.ndarray]:
+    found = [packed, pack_channels(bias, lanes, nr)]
+    if layer.scale is not None:
+        found.append(pack_channels(layer.scale.astype(np.float32), lanes, nr))
+    return found
+
+
+def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Integer bias less the zero point's share of every product, so kernels multiply the bytes as they are."""
+    if not layer.integer:
+        return bias
+    total = weight.astype(np.int64).sum(axis=(1, 2, 3))
+    return (bias.astype(np.int64) - layer.x_zero.astype(np.int64) * total).astype(np.int32)
+
+
+def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int) -> None:
+    value = _input(builder, node, layer)
+    channels, depth = layer.weight.shape[:2]
+    images = builder.extent(node.outputs[0]).images
+    dtype = "uint8" if layer.integer else "float32"
+    weights = "float32" if layer.scale is None else "int8"
+    bias = _shifted_bias(layer, layer.weight, layer.bias)
+    matrix = layer.weight.reshape(channels, depth)
+    if channels == 1:
+        spec: Any = rowdot.RowDot(
+            rows, depth, dtype, weights, value.pitch, value.offset, builder.elements(value), finish.elements,
+            finish.chain, finish.tail.shapes(), images,
+        )  # fmt: skip
+        constants = [matrix.reshape(-1), bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
+        finish.call("rowdot", rowdot.build, spec, constants, value.storage)
+    else:
+        simd = builder.simd
+        tile = tile_shape(rows, channels, simd.lanes, simd.registers)
+        spec = gemm.Gemm(
+            rows, depth, channels, dtype, weights, tile, value.pitch, value.offset, builder.elements(value),
+            finish.elements, finish.chain, finish.tail.shapes(), images,
+        )  # fmt: skip
+        packed = pack(matrix, simd.lanes, tile[1], k_group(simd, integer=layer.integer))
+        constants = _dense_constants(layer, packed, bias, simd.lanes, tile[1])
+        finish.call("gemm", gemm.build, spec, constants, value.storage)
+    finish.done()
+
+
+def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
+    x = builder.graph.shape(node.inputs[0])
+    simd, group_channels = builder.simd, layer.weight.shape[0] // layer.group
+    depth = layer.weight.shape[1]
+    known = builder.values.get(node.inputs[0], {})
+    if not layer.integer and "rows" not in known and "planes" in known and known["planes"].quant is None:
+        value, pixel_pitch, channel_pitch, image_pitch = known["planes"], 1, x[2] * x[3], x[1] * x[2] * x[3]
+    else:
+        value = _input(builder, node, layer)
+        pixel_pitch, channel_pitch, image_pitch = value.pitch, 1, x[2] * x[3] * value.pitch
+    tile = tile_shape(window.out_width, group_channels, simd.lanes, simd.registers)
+    corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
+    for index in range(layer.group):
+        rows = slice(index * group_channels, (index + 1) * group_channels)
+        chain = finish.chain if layer.group == 1 else finish.group_chain(index * group_channels)
+        spec = conv.Conv(
+            window, depth, group_channels, "uint8" if layer.integer else "float32",
+            "float32" if layer.scale is None else "int8", tile, pixel_pitch, channel_pitch, image_pitch,
+            value.offset + index * depth * channel_pitch, builder.elements(value), finish.elements, chain,
+            finish.tail.shapes(), corrected,
+        )  # fmt: skip
+        constants = _conv_constants(layer, layer.weight[rows], layer.bias[rows], rows, simd, tile[1], corrected)
+        finish.call("conv", conv.build, spec, constants, value.storage, 1 / layer.group)
+    finish.done()
+
+
+def _conv_constants(
+    layer: Layer, weight: np.ndarray, bias: np.ndarray, rows: slice, simd: Any, nr: int, corrected: bool
+) -> list[np.ndarray]:
+    channels, depth = weight.shape[:2]
+    group = k_group(simd, integer=layer.integer)
+    padded = np.zeros((channels, *weight.shape[2:], -(-depth // group) * group), weight.dtype)
+    padded[..., :depth] = weight.transpose(0, 2, 3, 1)
+    found = [
+        pack(padded.reshape(channels, -1), simd.lanes, nr, group),
+        pack_channels(_shifted_bias(layer, weight, bias), simd.lanes, nr),
+    ]
+    if layer.scale is not None:
+        found.append(pack_channels(layer.scale[rows].astype(np.float32), simd.lanes, nr))
+    if corrected:
+        sums = weight.astype(np.int64).sum(axis=1).reshape(channels, -1) * int(layer.x_zero)
+        found.append(np.stack([pack_channels(tap.astype(np.int32), simd.lanes, nr) for tap in sums.T]))
+    return found
+
+
+def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
+    value = _input(builder, node, layer)
+    channels = layer.weight.shape[0]
+    corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
+    spec = depthwise.Depthwise(
+        window, channels, "uint8" if layer.integer else "float32", "float32" if layer.scale is None else "int8",
+        value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
+        corrected,
+    )  # fmt: skip
+    taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
+    constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
+    if layer.scale is not None:
+        constants.append(layer.scale.astype(np.float32))
+    if corrected:
+        constants.append((taps.astype(np.int64) * layer.x_zero.astype(np.int64)).astype(np.int32))
+    finish.call("depthwise", depthwise.build, spec, constants, value.storage)
+    finish.done()

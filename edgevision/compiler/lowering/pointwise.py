@@ -1,0 +1,114 @@
+"""Rules for elementwise operators that stand alone, quantisers, and byte arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgevision.compiler.kernels import bytes as byte_kernels
+from edgevision.compiler.kernels import elementwise
+from edgevision.compiler.kernels.chain import Chain, Store
+from edgevision.compiler.lowering import tail as tails
+from edgevision.compiler.lowering.builder import Builder, operand_of
+from edgevision.compiler.lowering.tail import Tail
+from edgevision.compiler.lowering.values import Value
+from edgevision.graph.integer import Quant
+from edgevision.graph.ir import Node
+
+
+def lower_elementwise(builder: Builder, node: Node) -> bool:
+    """A unary or binary operator or a Quantize, with whatever chain follows it."""
+    shape = builder.graph.shape(node.outputs[0])
+    candidates = [name for name in node.inputs if name and builder.graph.types[name].shape == shape]
+    for start in candidates:
+        if builder.graph.types[start].dtype != "float32" or start in builder.graph.constants:
+            continue
+        if _lower_from(builder, node, start, shape):
+            return True
+    return False
+
+
+def _lower_from(builder: Builder, node: Node, start: str, shape: tuple[int, ...]) -> bool:
+    value = builder.rows(start)
+    first, operations, storages = builder.read_operand(value, parameter=0)
+    tail = Tail(builder, start, operations=list(operations), storages=list(storages))
+    if not tail.begin(node, shape):
+        return False
+    tail.extend()
+    extent = builder.extent(tail.tensor)
+    chain = tail.chain(extent.channels)
+    output = builder.new(extent.elements, tail.dtype)
+    spec = elementwise.Elementwise(
+        extent.rows, extent.channels, extent.images, first, chain, tail.shapes(), extent.elements
+    )
+    builder.call("elementwise", elementwise.build, spec, [*tail.storages, output], tail.described())
+    tails.result(builder, tail, output)
+    return True
+
+
+def lower_dequantize(builder: Builder, node: Node) -> bool:
+    """Nothing is computed: readers take the bytes through their quantisation."""
+    quant: Quant = node.attributes["quant"]
+    for value in list(builder.values[node.inputs[0]].values()):
+        builder.put(node.outputs[0], value.through(quant))
+    return True
+
+
+def lower_byte_operation(builder: Builder, node: Node) -> bool:
+    """IntAdd, IntMul and IntLookup."""
+    out: Quant = node.attributes["out"]
+    extent = builder.extent(node.outputs[0])
+    shape = builder.graph.shape(node.outputs[0])
+    zeros = node.get("zeros", (0,))
+    operation = {"IntAdd": "add", "IntMul": "mul", "IntLookup": "lookup"}[node.op]
+    inputs, storages = [], []
+    for parameter, (name, zero) in enumerate(zip(node.inputs, zeros, strict=True)):
+        index = tails.broadcast_index(builder.graph.shape(name), shape)
+        if index is None:
+            return False
+        value = builder.rows(name)
+        step = Quant(np.float32(1).reshape(()), np.int32(zero).reshape(()))
+        inputs.append(operand_of(value.through(step), index, parameter))
+        storages.append(value.storage)
+    if operation == "lookup":
+        storages.append(builder.constant(node.attributes["table"]))
+    elif operation == "add":
+        storages.append(builder.constant(node.attributes["multipliers"]))
+    if operation != "lookup":
+        storages.append(builder.constant(node.attributes["scale"]))
+    chain, more = _store(builder, out, node, extent.channels, len(storages))
+    storages += more
+    output = builder.new(extent.elements, "uint8")
+    spec = byte_kernels.Bytes(
+        operation,  # type: ignore[arg-type]
+        extent.rows,
+        extent.channels,
+        extent.images,
+        tuple(inputs),
+        operation != "lookup" and node.attributes["scale"].size > 1,
+        chain,
+        tuple((builder.storages[s].elements, builder.storages[s].dtype) for s in storages),
+        extent.elements,
+    )
+    builder.call("bytes", byte_kernels.build, spec, [*storages, output], node.name, integer=True)
+    builder.put(node.outputs[0], Value(output, "uint8", "rows", extent.channels))
+    return True
+
+
+def _store(builder: Builder, out: Quant, node: Node, pitch: int, used: int) -> tuple[Chain, list[int]]:
+    low, high = int(node.get("low", 0)), int(node.get("high", 255))
+    if out.per_tensor:
+        return Chain((), Store("uint8", None, out.zero, low, high, None, pitch), exact=True), []
+    points = builder.constant(out.zero_point)
+    return Chain((), Store("uint8", None, 0, low, high, used, pitch), exact=True), [points]
+
+
+def rules() -> dict[str, Any]:
+    """Operators of this file."""
+    unary = (*tails.UNARY, *tails.BINARY, "Gelu", "HardSigmoid", "Clip", "Quantize")
+    found: dict[str, Any] = {name: lower_elementwise for name in unary}
+    found["Dequantize"] = lower_dequantize
+    for name in ("IntAdd", "IntMul", "IntLookup"):
+        found[name] = lower_byte_operation
+    return found

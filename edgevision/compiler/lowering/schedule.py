@@ -1,0 +1,63 @@
+"""A plain schedule for kernels TVM legalised: producers inlined, outer loops shared out, inner loops vectorised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import s_tir
+
+
+def scheduled(function: Any, lanes: int) -> Any:
+    """Return `function` with a default CPU schedule; unchanged where a step does not apply.
+
+    Reductions keep their loops in order, with the spatial loops outside and the innermost spatial loop as vector when
+    it is contiguous; everything else becomes one parallel loop over vectors.
+    """
+    schedule = s_tir.Schedule(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}))
+    for block in _blocks(schedule):
+        _try(schedule.compute_inline, block)
+    for block in _blocks(schedule):
+        _try(_schedule_block, schedule, block, lanes)
+    return schedule.mod["main"]
+
+
+def _blocks(schedule: Any) -> list[Any]:
+    return list(schedule.get_child_blocks(schedule.get_sblock("root")))
+
+
+def _try(action: Any, *arguments: Any) -> None:
+    """Apply one scheduling step; TVM refuses those that would change the result, and then nothing is done."""
+    try:
+        action(*arguments)
+    except Exception:
+        return
+
+
+def _schedule_block(schedule: Any, block: Any, lanes: int) -> None:
+    kinds = [int(item.iter_type) for item in schedule.get(block).iter_vars]
+    loops = schedule.get_loops(block)
+    if len(loops) != len(kinds):
+        return
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 0]
+    reduction = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != 0]
+    if not spatial:
+        return
+    if not reduction:
+        fused = schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0]
+        outer, inner = schedule.split(fused, [None, lanes])
+        schedule.vectorize(inner)
+        schedule.parallel(outer)
+        return
+    inner_spatial = spatial[-1]
+    if len(spatial) > 1 and int(schedule.get(inner_spatial).extent) >= lanes:
+        schedule.reorder(*spatial[:-1], *reduction, inner_spatial)
+        outer = schedule.fuse(*spatial[:-1]) if len(spatial) > 2 else spatial[0]
+        _, vector = schedule.split(inner_spatial, [None, lanes])
+        initial = schedule.decompose_reduction(block, reduction[0])
+        schedule.vectorize(vector)
+        schedule.vectorize(schedule.get_loops(initial)[-1])
+        schedule.parallel(outer)
+    else:
+        outer = schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0]
+        schedule.parallel(outer)

@@ -1,0 +1,199 @@
+"""Rules for pooling and for operators that only move data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgevision.compiler.kernels import elementwise, pool
+from edgevision.compiler.kernels.chain import Chain, Store
+from edgevision.compiler.kernels.conv import Window
+from edgevision.compiler.lowering import tail as tails
+from edgevision.compiler.lowering.builder import Builder
+from edgevision.compiler.lowering.dense import window_of
+from edgevision.compiler.lowering.tail import Tail
+from edgevision.compiler.lowering.values import Value, rows_are_planes
+from edgevision.graph.integer import Quant
+from edgevision.graph.ir import Node
+
+
+def lower_global_average(builder: Builder, node: Node) -> bool:
+    """GlobalAveragePool, ReduceMean over height and width, and IntPool."""
+    x = builder.graph.shape(node.inputs[0])
+    if len(x) != 4 or (node.op == "ReduceMean" and not _is_spatial_mean(builder, node)):
+        return False
+    integer = node.op == "IntPool"
+    value = builder.rows(node.inputs[0]) if integer else builder.float_rows(node.inputs[0])
+    window = Window(x[0], x[2], x[3], 1, 1, (x[2], x[3]), (1, 1), (1, 1), 0, 0)
+    tail = Tail(builder, node.outputs[0])
+    scale: float | None = float(np.float32(1.0 / (x[2] * x[3])))
+    if integer:
+        scales = node.attributes["scale"]
+        scale = float(scales[0]) if scales.size == 1 else None
+        if scale is None:
+            tail.extra(builder.constant(scales))
+    out: Quant | None = node.get("out")
+    if out is None:
+        tail.extend()
+        chain = tail.chain(x[1])
+    elif out.per_tensor:
+        store = Store("uint8", None, out.zero, node.attributes["low"], node.attributes["high"], None, x[1])
+        chain = Chain((), store, exact=True)
+    else:
+        points = tail.extra(builder.constant(out.zero_point))
+        store = Store("uint8", None, 0, node.attributes["low"], node.attributes["high"], points, x[1])
+        chain = Chain((), store, exact=True)
+    elements = x[0] * x[1]
+    output = builder.new(elements, chain.store.dtype)
+    spec = pool.Pool(
+        "global_average", window, x[1], value.dtype, value.pitch, value.offset, builder.elements(value), elements,
+        chain, tail.shapes(), int(node.get("x_zero", 0)), scale,
+    )  # fmt: skip
+    label = tails.label(node, tail)
+    builder.call("pool", pool.build, spec, [value.storage, *tail.storages, output], label, integer=integer)
+    dtype = chain.store.dtype
+    builder.put(tail.tensor, Value(output, dtype, "rows", builder.extent(tail.tensor).channels))
+    return True
+
+
+def _is_spatial_mean(builder: Builder, node: Node) -> bool:
+    axes = node.get("axes")
+    if axes is None and len(node.inputs) > 1:
+        array = builder.graph.constants.get(node.inputs[1])
+        axes = None if array is None else array.tolist()
+    return axes is not None and sorted(a % 4 for a in axes) == [2, 3]
+
+
+def lower_pool(builder: Builder, node: Node) -> bool:
+    """MaxPool and AveragePool on images."""
+    x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
+    if len(x) != 4 or len([o for o in node.outputs if o]) > 1:
+        return False
+    maximum = node.op == "MaxPool"
+    value = builder.rows(node.inputs[0])
+    is_bytes = value.dtype == "uint8" and value.quant is None
+    if not maximum or not is_bytes:
+        value, is_bytes = builder.float_rows(node.inputs[0]), False
+    window = window_of(node, x, y, tuple(node.attributes["kernel_shape"]))
+    tail = Tail(builder, node.outputs[0])
+    if not is_bytes:
+        tail.extend()
+    chain = Chain((), Store("uint8", pitch=x[1])) if is_bytes else tail.chain(x[1])
+    elements = builder.extent(tail.tensor).elements
+    output = builder.new(elements, chain.store.dtype)
+    spec = pool.Pool(
+        "max" if maximum else "average", window, x[1], value.dtype, value.pitch, value.offset,
+        builder.elements(value), elements, chain, tail.shapes(), counts_padding=bool(node.get("count_include_pad")),
+    )  # fmt: skip
+    builder.call(
+        "pool", pool.build, spec, [value.storage, *tail.storages, output], tails.label(node, tail), integer=is_bytes
+    )
+    builder.put(tail.tensor, Value(output, chain.store.dtype, "rows", x[1]))
+    return True
+
+
+def lower_reshape(builder: Builder, node: Node) -> bool:
+    """Reshape, Flatten, Squeeze, Unsqueeze and Identity: the same bytes under another shape."""
+    source, target = node.inputs[0], node.outputs[0]
+    if builder.graph.shape(source) == builder.graph.shape(target):
+        for value in list(builder.values[source].values()):
+            builder.put(target, value)
+        return True
+    value = builder.rows(source)
+    dense = value.pitch == builder.extent(source).channels and value.offset == 0
+    quant = value.quant
+    if quant is not None and not quant.per_tensor:
+        dense, quant = False, None
+    if rows_are_planes(builder.graph.shape(source)):
+        kept = value if dense else builder.dense_rows(source)
+        storage, dtype, quant = kept.storage, kept.dtype, kept.quant
+    elif "planes" in builder.values[source] and dense:
+        planes = builder.values[source]["planes"]
+        storage, dtype, quant = planes.storage, planes.dtype, planes.quant
+    else:
+        storage, dtype, quant = builder.planes(source), builder.float_rows(source).dtype, None
+    _put_planes(builder, target, storage, dtype, quant)
+    return True
+
+
+def _put_planes(builder: Builder, tensor: str, storage: int, dtype: str, quant: Quant | None) -> None:
+    if len(builder.graph.shape(tensor)) == 4:
+        builder.put(tensor, Value(storage, dtype, "planes", 0, 0, quant))
+    else:
+        builder.put(tensor, Value(storage, dtype, "rows", builder.extent(tensor).channels, 0, quant))
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int:
+    return 1 if len(shape) == 4 else len(shape) - 1
+
+
+def lower_split(builder: Builder, node: Node) -> bool:
+    """Split along channels: views, nothing is copied."""
+    shape = builder.graph.shape(node.inputs[0])
+    axis = int(node.get("axis", 0)) % len(shape)
+    if axis != _channel_axis(shape):
+        return False
+    value = builder.rows(node.inputs[0])
+    if value.quant is not None and not value.quant.per_tensor:
+        value = builder.float_rows(node.inputs[0])
+    offset = value.offset
+    for output in node.outputs:
+        builder.put(output, Value(value.storage, value.dtype, "rows", value.pitch, offset, value.quant))
+        offset += builder.graph.shape(output)[axis]
+    return True
+
+
+def lower_concat(builder: Builder, node: Node) -> bool:
+    """Concat along channels: each input is copied into its slice, through the quantiser that follows if there is one."""
+    shape = builder.graph.shape(node.outputs[0])
+    if int(node.get("axis", 0)) % len(shape) != _channel_axis(shape):
+        return False
+    extent = builder.extent(node.outputs[0])
+    tail = Tail(builder, node.outputs[0])
+    reader = builder.sole_reader(node.outputs[0])
+    if reader is not None and reader.op == "Quantize" and reader.attributes["quant"].per_tensor:
+        tail.extend()
+    output = builder.new(extent.elements, tail.dtype)
+    offset = 0
+    for name in node.inputs:
+        value = builder.rows(name)
+        channels = builder.extent(name).channels
+        first, operations, storages = builder.read_operand(value, parameter=0)
+        part = Tail(builder, tail.tensor, operations=list(operations), storages=storages, quant=tail.quant)
+        spec = elementwise.Elementwise(
+            extent.rows, channels, extent.images, first, part.chain(extent.channels, offset), part.shapes(),
+            extent.elements,
+        )  # fmt: skip
+        builder.call("elementwise", elementwise.build, spec, [*storages, output], f"{node.name} <- {name}")
+        offset += channels
+    builder.put(tail.tensor, Value(output, tail.dtype, "rows", extent.channels))
+    return True
+
+
+def lower_transpose(builder: Builder, node: Node) -> bool:
+    """NCHW to NHWC is what rows already are."""
+    shape = builder.graph.shape(node.inputs[0])
+    if len(shape) != 4 or list(node.get("perm", ())) != [0, 2, 3, 1]:
+        return False
+    value = builder.dense_rows(node.inputs[0])
+    builder.put(node.outputs[0], Value(value.storage, value.dtype, "planes", 0, 0, value.quant))
+    return True
+
+
+def rules() -> dict[str, Any]:
+    """Operators of this file."""
+    moves = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
+    return {
+        "GlobalAveragePool": lower_global_average,
+        "ReduceMean": lower_global_average,
+        "IntPool": lower_global_average,
+        "MaxPool": lower_pool,
+        "AveragePool": lower_pool,
+        "Split": lower_split,
+        "Concat": lower_concat,
+        "Transpose": lower_transpose,
+        **dict.fromkeys(moves, lower_reshape),
+    }
+
+
