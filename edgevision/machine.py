@@ -39,7 +39,7 @@ def resolve(target: Target) -> Target:
     from tvm.target.codegen import llvm_get_system_cpu
 
     arch = machine_arch(platform.machine())
-    cpu = describe_cpu(arch, Path("/proc/cpuinfo").read_text(), llvm=llvm_get_system_cpu())
+    cpu = describe_cpu(arch, Path("/proc/cpuinfo").read_text(), llvm=str(llvm_get_system_cpu()))
     cpu = msgspec.structs.replace(cpu, **_caches(Path("/sys/devices/system/cpu/cpu0/cache")))
     memory = Memory(ram_mib=_ram_mib(Path("/proc/meminfo").read_text()))
     abi: Literal["", "hard"] = "hard" if arch == "armv7" else ""

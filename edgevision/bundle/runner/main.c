@@ -89,15 +89,8 @@ static int time_runs(struct session *s, struct ev_error *error)
     if (!s->run_ns || !s->step_ns)
         return ev_fail(error, EV_MEMORY, "no memory for the times of %zu runs", repeat);
     take_sample(s, 0);
-    for (int i = 0; i < s->command.warmup && repeat; i++)
-        if (ev_run(s->program, error))
-            return error->code;
-    for (size_t i = 0; i < repeat; i++) {
-        uint64_t start = ev_now_ns();
-        if (ev_run(s->program, error))
-            return error->code;
-        s->run_ns[i] = ev_now_ns() - start;
-    }
+    if (repeat && ev_repeat(s->program, s->command.warmup, s->command.repeat, s->run_ns, error))
+        return error->code;
     for (size_t i = 0; s->command.steps && i < repeat; i++)
         if (ev_run_timed(s->program, s->step_ns + i * steps, error))
             return error->code;

@@ -14,15 +14,16 @@ struct worker {
     pthread_t thread;
     int task;
     int cpu;
+    int64_t patience;
 };
 
 struct ev_pool {
     int threads;
-    int spins;
     int flush_denormals;
     ev_slice slice;
     void *data;
     struct ev_group group;
+    int64_t patience; /* of the caller */
     atomic_uint generation;
     atomic_uint pending;
     atomic_int sleeping;
@@ -61,26 +62,30 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Watch `cell` until it is `value` (or, with `equal` 0, until it is not). Nothing is gained by that when a spinning
- * thread keeps a working one off the CPU. */
-static int seen_by_spinning(struct ev_pool *pool, atomic_uint *cell, unsigned value, int equal)
+/* Watch `cell` until it is `value` (or, with `equal` 0, until it is not), for as long as watching has paid so far: when
+ * the other thread has no CPU of its own, spinning only keeps it from the one it needs. */
+static int seen_by_spinning(int64_t *patience, atomic_uint *cell, unsigned value, int equal)
 {
     int64_t start = now_ns();
     do {
         for (int i = 0; i < 32; i++) {
-            if ((atomic_load(cell) == value) == equal)
+            if ((atomic_load(cell) == value) == equal) {
+                *patience = *patience > spin_ns / 2 ? spin_ns : *patience * 2 + 1000;
                 return 1;
+            }
             relax();
         }
-    } while (pool->spins && now_ns() - start < spin_ns);
+    } while (now_ns() - start < *patience);
+    *patience /= 2;
     return 0;
 }
 
 /* Sleeper and waker both write their flag before they read the other's (sequentially consistent), so that at least one
  * of them sees the other and no wake-up is lost. */
-static void wait_for_work(struct ev_pool *pool, unsigned seen)
+static void wait_for_work(struct worker *worker, unsigned seen)
 {
-    if (seen_by_spinning(pool, &pool->generation, seen, 0))
+    struct ev_pool *pool = worker->pool;
+    if (seen_by_spinning(&worker->patience, &pool->generation, seen, 0))
         return;
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->sleeping, 1);
@@ -92,7 +97,7 @@ static void wait_for_work(struct ev_pool *pool, unsigned seen)
 
 static void wait_until_finished(struct ev_pool *pool)
 {
-    if (seen_by_spinning(pool, &pool->pending, 0, 1))
+    if (seen_by_spinning(&pool->patience, &pool->pending, 0, 1))
         return;
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->caller_sleeps, 1);
@@ -121,7 +126,7 @@ static void *work(void *argument)
     if (pool->flush_denormals)
         ev_cpu_flush_denormals();
     for (unsigned seen = 0;; seen++) {
-        wait_for_work(pool, seen);
+        wait_for_work(worker, seen);
         if (atomic_load(&pool->quit))
             return NULL;
         if (worker->task < pool->group.tasks && pool->slice(worker->task, &pool->group, pool->data))
@@ -145,14 +150,15 @@ struct ev_pool *ev_pool_open(int threads, const int *cpus, int flush_denormals, 
         ev_fail(error, EV_MEMORY, "no memory for a pool of %d threads", threads);
         return NULL;
     }
-    pool->spins = threads <= ev_cpu_count();
+    pool->patience = threads <= ev_cpu_count() ? spin_ns : 0;
     pool->flush_denormals = flush_denormals;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->finished, NULL);
     for (pool->threads = 1; pool->threads < threads; pool->threads++) {
         struct worker *worker = &pool->workers[pool->threads];
-        *worker = (struct worker){.pool = pool, .task = pool->threads, .cpu = cpus ? cpus[pool->threads] : -1};
+        *worker = (struct worker){.pool = pool, .task = pool->threads, .cpu = cpus ? cpus[pool->threads] : -1,
+                                   .patience = pool->patience};
         if (pthread_create(&worker->thread, NULL, work, worker)) {
             ev_fail(error, EV_MEMORY, "the system refused to start thread %d of %d", pool->threads + 1, threads);
             ev_pool_close(pool);

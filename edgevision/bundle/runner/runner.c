@@ -339,3 +339,16 @@ int ev_step(struct ev_program *p, int step, struct ev_error *error)
         return ev_fail(error, EV_USAGE, "expected a step from 0 to %d, got %d", p->plan.step_count - 1, step);
     return walk(p, step, step + 1, NULL, error);
 }
+
+int ev_repeat(struct ev_program *p, int warmup, int repeat, uint64_t *ns, struct ev_error *error)
+{
+    int status = 0;
+    for (int i = 0; i < warmup && !status; i++)
+        status = ev_run(p, error);
+    for (int i = 0; i < repeat && !status; i++) {
+        uint64_t start = ev_now_ns();
+        status = ev_run(p, error);
+        ns[i] = ev_now_ns() - start;
+    }
+    return status;
+}

@@ -40,6 +40,9 @@ int ev_step(struct ev_program *program, int step, struct ev_error *error);
 /* Run all steps and write the time of each, in nanoseconds, to ns[0 .. ev_step_count). */
 int ev_run_timed(struct ev_program *program, uint64_t *ns, struct ev_error *error);
 
+/* Run `warmup` times untimed, then `repeat` times, writing the time of each run to ns[0 .. repeat). */
+int ev_repeat(struct ev_program *program, int warmup, int repeat, uint64_t *ns, struct ev_error *error);
+
 uint64_t ev_now_ns(void);
 
 #endif

@@ -1,0 +1,125 @@
+"""Linking: kernels library, runner, one static file, and the shared library Python drives.
+
+Everything is compiled in a scratch folder under relative names and stripped, so the same sources and compiler give the
+same bytes. Results that do not depend on a network are kept in a per-user cache, keyed by what they were made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from edgevision.bundle.objects import HOOKS, ObjectSymbols, symbol_of
+from edgevision.bundle.toolchain import Compiler, need_compiler
+from edgevision.compiler.program import Program
+from edgevision.files import write_atomic
+from edgevision.target import Target
+
+RUNNER = Path(__file__).resolve().parent / "runner"
+
+_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+_LINK = ("-s", "-Wl,--build-id=none")
+_LIBRARIES = ("-lpthread", "-lm")
+_WALK = ("cpu.c", "error.c", "hooks.c", "plan.c", "pool.c", "runner.c", "sha256.c", "storage.c")
+_COMMAND = ("main.c", "options.c")
+
+
+def cache_folder() -> Path:
+    """Folder of things built once: $EDGEVISION_CACHE, else edgevision/ in the user's cache folder."""
+    if os.environ.get("EDGEVISION_CACHE"):
+        return Path(os.environ["EDGEVISION_CACHE"])
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edgevision"
+
+
+def kernels_id(program: Program) -> str:
+    """Identity of the kernels, written into the plan and into what is linked: sha256 of the object file."""
+    return hashlib.sha256(program.objects).hexdigest()
+
+
+def link_kernels(program: Program, compiler: Compiler) -> bytes:
+    """Return kernels.so: the program's kernels, self-contained but for libc and libm."""
+
+    def build(folder: Path) -> None:
+        (folder / "kernels.o").write_bytes(program.objects)
+        (folder / "identity.c").write_text(_identity(program))
+        sources = ("identity.c", _copied("kernel_side.c", folder), "kernels.o")
+        compiler.run([*_FLAGS, "-fPIC", "-shared", *_LINK, *sources, "-lm", "-o", "result"], cwd=folder)
+
+    return _scratch(build)
+
+
+def link_static(program: Program, symbols: ObjectSymbols, compiler: Compiler) -> bytes:
+    """Return one static file: runner and kernels, no dynamic loader needed."""
+
+    def build(folder: Path) -> None:
+        (folder / "kernels.o").write_bytes(program.objects)
+        (folder / "identity.c").write_text(_identity(program))
+        (folder / "table.c").write_text(_table(program, symbols))
+        sources = [_copied(name, folder) for name in (*_WALK, *_COMMAND, "kernels_static.c", "kernel_side.c")]
+        objects = ["identity.c", "table.c", "kernels.o"]
+        compiler.run([*_FLAGS, *_LINK, *sources, *objects, *_LIBRARIES, "-o", "result"], cwd=folder)
+
+    return _scratch(build)
+
+
+def link_runner(compiler: Compiler) -> bytes:
+    """Return the runner executable that loads kernels.so."""
+    arguments = [*_FLAGS, *_LINK, *_WALK, *_COMMAND, "kernels_dynamic.c", *_LIBRARIES, "-ldl"]
+    return _cached("runner", arguments, compiler).read_bytes()
+
+
+def walk_library(target: Target) -> Path:
+    """Return the walk as a shared library for the machine of `target`: what ctypes and a TVM RPC server load."""
+    arguments = [*_FLAGS, "-fPIC", "-shared", *_LINK, *_WALK, "kernels_dynamic.c", "rpc_side.c", *_LIBRARIES, "-ldl"]
+    return _cached("libevwalk.so", arguments, need_compiler(target))
+
+
+def _cached(name: str, arguments: list[str], compiler: Compiler) -> Path:
+    """Build from the runner's sources unless the cache has it; two processes at once both end with a whole file."""
+    digest = hashlib.sha256(repr((arguments, compiler.command, compiler.version)).encode())
+    for source in sorted(RUNNER.glob("*.[ch]")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    path = cache_folder() / digest.hexdigest()[:24] / name
+    if not path.is_file():
+
+        def build(folder: Path) -> None:
+            for source in RUNNER.glob("*.[ch]"):
+                _copied(source.name, folder)
+            compiler.run([*arguments, "-o", "result"], cwd=folder)
+
+        write_atomic(path, _scratch(build))
+    return path
+
+
+def _scratch(build: Callable[[Path], None]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edgevision-") as name:
+        build(Path(name))
+        return (Path(name) / "result").read_bytes()
+
+
+def _copied(name: str, folder: Path) -> str:
+    for source in (RUNNER / name, *RUNNER.glob("*.h")):
+        (folder / source.name).write_bytes(source.read_bytes())
+    return name
+
+
+def _identity(program: Program) -> str:
+    return f'extern const char ev_kernels_id[];\nconst char ev_kernels_id[] = "{kernels_id(program)}";\n'
+
+
+def _table(program: Program, symbols: ObjectSymbols) -> str:
+    """C source of the symbol table that takes the place of dlsym in a static file."""
+    functions = [symbol_of(kernel) for kernel in program.kernels()]
+    hooks = sorted(symbols.hooks & HOOKS)
+    lines = ['#include "kernels.h"']
+    lines += [f"extern int {name}(void);" for name in functions]
+    lines += [f"extern void *{name};" for name in hooks]
+    lines += ["extern const char *ev_kernel_error(void);", "extern const char ev_kernels_id[];"]
+    lines += ["const struct ev_symbol ev_symbols[] = {"]
+    lines += [f'    {{"{name}", (void *){name}}},' for name in (*functions, "ev_kernel_error", "ev_kernels_id")]
+    lines += [f'    {{"{name}", (void *)&{name}}},' for name in hooks]
+    return "\n".join([*lines, "    {0, 0},", "};", ""])
