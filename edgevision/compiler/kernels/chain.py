@@ -31,7 +31,8 @@ class Operand:
         parameter: position among the kernel's extra inputs.
         index: how (pixel, channel) find the element.
         pitch, offset: elements from one pixel to the next, and of the first; for views into a wider tensor.
-        dtype: float32, or uint8 with `scale` and `zero_point`.
+        dtype: float32 or uint8.
+        quant: extra input with [scale, zero point] of a uint8 operand that is read as float.
         functions: names of unary functions applied to the operand before it is used.
     """
 
@@ -40,8 +41,7 @@ class Operand:
     pitch: int = 0
     offset: int = 0
     dtype: str = "float32"
-    scale: float = 1.0
-    zero_point: int = 0
+    quant: int | None = None
     functions: tuple[str, ...] = ()
 
 
@@ -59,19 +59,20 @@ class Apply:
 class Store:
     """How the result leaves the registers.
 
+    Scales and zero points are inputs of the kernel, not constants in it, so layers of one shape share one kernel.
+
     Attributes:
         dtype: float32 or uint8.
-        multiplier: reciprocal of the output scale for a float value; None when the value is already in steps.
-        zero_point, low, high: of the stored byte; relu and clip are folded into `low` and `high`.
-        zero_points: extra input with one int32 zero point per channel, in place of `zero_point`.
+        limits: extra input with [low, high, multiplier, zero point] of the stored byte, float32; relu and clip are
+            folded into low and high. Counted in steps from the zero point; from 0 where `zero_points` is given.
+        multiplied: whether the value is float and still to be multiplied by the multiplier (1 / scale).
+        zero_points: extra input with one int32 zero point per channel, in place of the one in `limits`.
         pitch, offset: elements from one pixel to the next in the output, and of the first.
     """
 
     dtype: str = "float32"
-    multiplier: float | None = None
-    zero_point: int = 0
-    low: int = 0
-    high: int = 255
+    limits: int | None = None
+    multiplied: bool = False
     zero_points: int | None = None
     pitch: int = 0
     offset: int = 0
@@ -87,9 +88,8 @@ class Chain:
 
     @property
     def operands(self) -> list[Operand]:
-        """Operands in the order of their parameters."""
-        found = {op.operand.parameter: op.operand for op in self.operations if op.operand is not None}
-        return [found[key] for key in sorted(found)]
+        """Second inputs of the operations, in order."""
+        return [op.operand for op in self.operations if op.operand is not None]
 
 
 class ChainWriter:
@@ -134,10 +134,13 @@ class ChainWriter:
         return self._operand(operand, pixel, channel, width)
 
     def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand less its zero point, as int32."""
+        """The bytes of an operand, less its zero point where it has one, as int32."""
         count = width if operand.index in ("channel", "tensor", "image") else 1
         raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        steps = emit.cast(raw, "int32", count) - emit.i32(operand.zero_point, count)
+        steps = emit.cast(raw, "int32", count)
+        if operand.quant is not None:
+            zero = emit.cast(self._extras[operand.quant][1], "int32", 1)
+            steps = steps - emit.splat(zero, count)
         return steps if count == width else emit.splat(emit.named(steps), width)
 
     def _operand(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
@@ -147,9 +150,11 @@ class ChainWriter:
         if operand.dtype == "float32":
             raw = emit.load(buffer, self._address(operand, pixel, channel), count)
         else:
-            raw = emit.cast(emit.load(buffer, self._address(operand, pixel, channel), count), "int32", count)
-            raw = raw - emit.i32(operand.zero_point, count)
-            raw = self._math.mul(emit.cast(raw, "float32", count), emit.f32(operand.scale, count), count)
+            raw = emit.cast(emit.load(buffer, self._address(operand, pixel, channel), count), "float32", count)
+            if operand.quant is not None:
+                quant = self._extras[operand.quant]
+                # Both are small integers, so the float difference is exact.
+                raw = self._math.mul(raw - emit.splat(quant[1], count), emit.splat(quant[0], count), count)
         for name in operand.functions:
             raw = FUNCTIONS[name](self._math, emit.named(raw), count)
         if count != width:
@@ -184,25 +189,30 @@ class ChainWriter:
 
     def _quantised(self, value: Expr, channel: Expr, width: int, *, one_channel: bool = False) -> Expr:
         how = self._chain.store
-        if how.multiplier is not None:
-            value = self._math.mul(value, emit.f32(how.multiplier, width), width)
+        if how.limits is None:
+            return emit.cast(value, how.dtype, width)
+        low, high, multiplier, zero = (self._extras[how.limits][i] for i in range(4))
+        if how.multiplied:
+            value = self._math.mul(value, emit.splat(multiplier, width), width)
         if how.zero_points is None:
-            low, high = how.low - how.zero_point, how.high - how.zero_point
-            steps = rounded_steps(value, low, high, width) + emit.i32(how.zero_point, width)
+            steps = rounded_steps(value, emit.splat(low, width), emit.splat(high, width), width)
+            steps = steps + emit.splat(emit.cast(zero, "int32", 1), width)
         else:
             points = self._extras[how.zero_points]
-            zero = emit.splat(points[channel], width) if one_channel else emit.load(points, channel, width)
-            steps = rounded_steps(value, -STEP_BOUND, STEP_BOUND, width) + zero
-            steps = T.max(T.min(steps, emit.i32(how.high, width)), emit.i32(how.low, width))
+            zeros = emit.splat(points[channel], width) if one_channel else emit.load(points, channel, width)
+            bound = emit.f32(STEP_BOUND, width)
+            steps = rounded_steps(value, emit.f32(-STEP_BOUND, width), bound, width) + zeros
+            least, most = (emit.splat(emit.cast(limit, "int32", 1), width) for limit in (low, high))
+            steps = T.max(T.min(steps, most), least)
         return emit.cast(steps, how.dtype, width)
 
 
-def rounded_steps(value: Expr, low: float, high: float, width: int) -> Expr:
+def rounded_steps(value: Expr, low: Expr, high: Expr, width: int) -> Expr:
     """Clamp a float to [low, high] and round it half to even, as int32 (NUMERICS.md section 2).
 
     Clamping first keeps the magic addition in its range; both bounds are integers, so the order does not matter.
     """
-    value = T.max(T.min(value, emit.f32(high, width)), emit.f32(low, width))
+    value = T.max(T.min(value, high), low)
     # The fence keeps a multiplication that made `value` from being fused into this addition.
     shifted = emit.fence(value, width) + emit.f32(emit.ROUND_MAGIC, width)
     return emit.reinterpret(shifted, "int32", width) - emit.i32(emit.ROUND_MAGIC_BITS, width)

@@ -24,8 +24,8 @@ class Pool:
         kind: "global_average" (`window.kernel` covers the image), "average" or "max".
         dtype: float32 or uint8.
         pitch, offset: of the input.
-        x_zero: zero point subtracted before summing bytes.
-        scale: factor of the sum: float, or None where `extras[0]` has one per channel.
+        per_channel: whether the factor of a global average is one per channel. `extras[0]` is that factor, and for
+            bytes `extras[1]` the one int32 subtracted from the sum: pixels times zero point.
         counts_padding: whether an average divides by the full window at the border.
     """
 
@@ -39,8 +39,7 @@ class Pool:
     output_elements: int
     chain: Chain
     extras: tuple[tuple[int, str], ...] = ()
-    x_zero: int = 0
-    scale: float | None = None
+    per_channel: bool = False
     counts_padding: bool = False
 
 
@@ -95,14 +94,14 @@ class _Body:
             take(whole * PARTIALS + part, part)
         total = (acc.get(0) + acc.get(1)) + (acc.get(2) + acc.get(3))
         if self._integer:
-            total = emit.cast(total - emit.i32(count * spec.x_zero, width), "float32", width)
+            total = emit.cast(total - emit.splat(self._extras[1][0], width), "float32", width)
         value = emit.fence(emit.named(total) * self._scale(channel, width), width)
         self._writer.finish(emit.named(value), image, channel, width)
 
     def _scale(self, channel: Any, width: int) -> Any:
-        if self._spec.scale is not None:
-            return emit.f32(self._spec.scale, width)
-        return emit.load(self._extras[0], channel, width)
+        if self._spec.per_channel:
+            return emit.load(self._extras[0], channel, width)
+        return emit.splat(self._extras[0][0], width)
 
     def slide(self, pixel: Any, channel: Any, width: int) -> None:
         spec, window = self._spec, self._spec.window

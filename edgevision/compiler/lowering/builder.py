@@ -13,6 +13,7 @@ from edgevision.compiler.kernels import elementwise, layout
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.lowering.values import Extent, Storage, Value, extent_of, rows_are_planes
 from edgevision.compiler.simd import Simd
+from edgevision.graph import numerics
 from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Graph, Node
 
@@ -185,8 +186,11 @@ class Builder:
 
     def read_operand(self, value: Value, parameter: int) -> tuple[Operand, list[Apply], list[int]]:
         """A value as a chain's first operand, with the operations that dequantise it and the storages it reads."""
-        if value.quant is None or value.quant.per_tensor:
+        if value.quant is None:
             return operand_of(value, "tensor", parameter), [], [value.storage]
+        if value.quant.per_tensor:
+            storages = [value.storage, self.quant_constant(value.quant)]
+            return operand_of(value, "tensor", parameter, parameter + 1), [], storages
         # One scale per channel: subtract and multiply by channel, in the order section 3 of NUMERICS.md gives.
         plain = operand_of(value.through(None), "tensor", parameter)
         zero = self.constant(value.quant.zero_point.astype(np.float32))
@@ -196,6 +200,16 @@ class Builder:
             Apply("mul", Operand(parameter + 2, "channel")),
         ]
         return plain, operations, [value.storage, zero, scale]
+
+    def quant_constant(self, quant: Quant) -> int:
+        """[scale, zero point] of a per-tensor quantisation, for `Operand.quant`."""
+        return self.constant(np.array([quant.step, quant.zero], np.float32))
+
+    def limits_constant(self, out: Quant, low: int, high: int) -> int:
+        """[low, high, 1 / scale, zero point] of a stored byte, for `Store.limits`."""
+        zero = out.zero if out.per_tensor else 0
+        factor = float(numerics.reciprocal(out.scale)) if out.per_tensor else 1.0
+        return self.constant(np.array([low - zero, high - zero, factor, zero], np.float32))
 
     # -- helpers ----------------------------------------------------------------------------------------------------
 
@@ -228,9 +242,6 @@ class Builder:
         self.values[tensor][made.layout] = made
 
 
-def operand_of(value: Value, index: Any, parameter: int) -> Operand:
-    """A value as a chain operand."""
-    if value.quant is None:
-        return Operand(parameter, index, value.pitch, value.offset, value.dtype)
-    quant: Quant = value.quant
-    return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant.step, quant.zero)
+def operand_of(value: Value, index: Any, parameter: int, quant: int | None = None) -> Operand:
+    """A value as a chain operand; `quant` is the parameter that holds the scale and zero point of bytes."""
+    return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant)

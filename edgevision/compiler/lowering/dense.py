@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
-from edgevision.compiler.kernels.chain import Chain, Store
+from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.conv import Window
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
 from edgevision.compiler.kernels.tile import k_group
@@ -139,16 +139,10 @@ class _Finish:
         out = self._layer.out
         if out is None:
             return self.tail.chain(channels)
-        low, high = self._layer.low, self._layer.high
-        if out.per_tensor:
-            return Chain((), Store("uint8", None, out.zero, low, high, None, channels), exact=True)
-        points = self.tail.extra(self._builder.constant(out.zero_point))
-        return Chain((), Store("uint8", None, 0, low, high, points, channels), exact=True)
+        return Chain((), self.tail.byte_store(out, self._layer.low, self._layer.high, channels), exact=True)
 
     def group_chain(self, first: int) -> Chain:
         """The chain of the group of channels starting at `first`, writing into its slice of the output."""
-        from dataclasses import replace
-
         store = replace(self.chain.store, offset=first)
         operations = tuple(
             replace(op, operand=replace(op.operand, offset=op.operand.offset + first))

@@ -62,23 +62,27 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
     shape = builder.graph.shape(node.outputs[0])
     zeros = node.get("zeros", (0,))
     operation = {"IntAdd": "add", "IntMul": "mul", "IntLookup": "lookup"}[node.op]
-    inputs, storages = [], []
-    for parameter, (name, zero) in enumerate(zip(node.inputs, zeros, strict=True)):
-        index = tails.broadcast_index(builder.graph.shape(name), shape)
-        if index is None:
-            return False
-        value = builder.rows(name)
-        step = Quant(np.float32(1).reshape(()), np.int32(zero).reshape(()))
-        inputs.append(operand_of(value.through(step), index, parameter))
-        storages.append(value.storage)
+    tail = Tail(builder, node.outputs[0])
+    values = [builder.rows(name) for name in node.inputs]
+    indices = [tails.broadcast_index(builder.graph.shape(name), shape) for name in node.inputs]
+    if any(index is None for index in indices):
+        return False
+    parameters = [tail.extra(value.storage) for value in values]
     if operation == "lookup":
-        storages.append(builder.constant(node.attributes["table"]))
-    elif operation == "add":
-        storages.append(builder.constant(node.attributes["multipliers"]))
+        tail.extra(builder.constant(node.attributes["table"]))
+        inputs = [operand_of(values[0], indices[0], 0)]
+    else:
+        if operation == "add":
+            tail.extra(builder.constant(node.attributes["multipliers"]))
+        tail.extra(builder.constant(node.attributes["scale"]))
+        points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
+        inputs = [
+            operand_of(v, i, p, q) for v, i, p, q in zip(values, indices, parameters, points, strict=True)
+        ]
+    chain = Chain((), Store("uint8", pitch=extent.channels), exact=True)
     if operation != "lookup":
-        storages.append(builder.constant(node.attributes["scale"]))
-    chain, more = _store(builder, out, node, extent.channels, len(storages))
-    storages += more
+        low, high = int(node.attributes["low"]), int(node.attributes["high"])
+        chain = Chain((), tail.byte_store(out, low, high, extent.channels), exact=True)
     output = builder.new(extent.elements, "uint8")
     spec = byte_kernels.Bytes(
         operation,  # type: ignore[arg-type]
@@ -88,20 +92,12 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
         tuple(inputs),
         operation != "lookup" and node.attributes["scale"].size > 1,
         chain,
-        tuple((builder.storages[s].elements, builder.storages[s].dtype) for s in storages),
+        tail.shapes(),
         extent.elements,
     )
-    builder.call("bytes", byte_kernels.build, spec, [*storages, output], node.name, integer=True)
+    builder.call("bytes", byte_kernels.build, spec, [*tail.storages, output], node.name, integer=True)
     builder.put(node.outputs[0], Value(output, "uint8", "rows", extent.channels))
     return True
-
-
-def _store(builder: Builder, out: Quant, node: Node, pitch: int, used: int) -> tuple[Chain, list[int]]:
-    low, high = int(node.get("low", 0)), int(node.get("high", 255))
-    if out.per_tensor:
-        return Chain((), Store("uint8", None, out.zero, low, high, None, pitch), exact=True), []
-    points = builder.constant(out.zero_point)
-    return Chain((), Store("uint8", None, 0, low, high, used, pitch), exact=True), [points]
 
 
 def rules() -> dict[str, Any]:

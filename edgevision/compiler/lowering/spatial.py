@@ -27,28 +27,23 @@ def lower_global_average(builder: Builder, node: Node) -> bool:
     value = builder.rows(node.inputs[0]) if integer else builder.float_rows(node.inputs[0])
     window = Window(x[0], x[2], x[3], 1, 1, (x[2], x[3]), (1, 1), (1, 1), 0, 0)
     tail = Tail(builder, node.outputs[0])
-    scale: float | None = float(np.float32(1.0 / (x[2] * x[3])))
+    count = x[2] * x[3]
+    factor = node.attributes["scale"] if integer else np.array([1.0 / count], np.float32)
+    tail.extra(builder.constant(factor))
     if integer:
-        scales = node.attributes["scale"]
-        scale = float(scales[0]) if scales.size == 1 else None
-        if scale is None:
-            tail.extra(builder.constant(scales))
+        tail.extra(builder.constant(np.array([count * int(node.attributes["x_zero"])], np.int32)))
     out: Quant | None = node.get("out")
     if out is None:
         tail.extend()
         chain = tail.chain(x[1])
-    elif out.per_tensor:
-        store = Store("uint8", None, out.zero, node.attributes["low"], node.attributes["high"], None, x[1])
-        chain = Chain((), store, exact=True)
     else:
-        points = tail.extra(builder.constant(out.zero_point))
-        store = Store("uint8", None, 0, node.attributes["low"], node.attributes["high"], points, x[1])
-        chain = Chain((), store, exact=True)
+        low, high = int(node.attributes["low"]), int(node.attributes["high"])
+        chain = Chain((), tail.byte_store(out, low, high, x[1]), exact=True)
     elements = x[0] * x[1]
     output = builder.new(elements, chain.store.dtype)
     spec = pool.Pool(
         "global_average", window, x[1], value.dtype, value.pitch, value.offset, builder.elements(value), elements,
-        chain, tail.shapes(), int(node.get("x_zero", 0)), scale,
+        chain, tail.shapes(), factor.size > 1,
     )  # fmt: skip
     label = tails.label(node, tail)
     builder.call("pool", pool.build, spec, [value.storage, *tail.storages, output], label, integer=integer)

@@ -64,16 +64,19 @@ class Tail:
 
     def _byte_chain(self, quant: Quant, pitch: int, offset: int) -> Chain:
         operations = list(self.operations)
-        if quant.per_tensor:
-            store = Store(
-                "uint8", float(numerics.reciprocal(quant.scale)), quant.zero, pitch=pitch, offset=offset
-            )
-        else:
+        if not quant.per_tensor:
             factor = self.extra(self.builder.constant(numerics.reciprocal(quant.scale)))
             operations.append(Apply("mul", Operand(factor, "channel")))
-            points = self.extra(self.builder.constant(quant.zero_point))
-            store = Store("uint8", zero_points=points, pitch=pitch, offset=offset)
+        store = self.byte_store(quant, 0, 255, pitch, offset, multiplied=quant.per_tensor)
         return Chain(tuple(operations), store, exact=True)
+
+    def byte_store(
+        self, quant: Quant, low: int, high: int, pitch: int, offset: int = 0, *, multiplied: bool = False
+    ) -> Store:
+        """A store of bytes of `quant`, its parameters added to the extra inputs."""
+        limits = self.extra(self.builder.limits_constant(quant, low, high))
+        points = None if quant.per_tensor else self.extra(self.builder.constant(quant.zero_point))
+        return Store("uint8", limits, multiplied, points, pitch, offset)
 
     @property
     def dtype(self) -> str:
@@ -131,9 +134,9 @@ class Tail:
             value = self.builder.float_rows(other)
         if value.quant is None and value.dtype != "float32":
             return False
-        self.operations.append(
-            Apply(name, operand_of(value, index, self.extra(value.storage)), reverse=reverse)
-        )
+        parameter = self.extra(value.storage)
+        quant = None if value.quant is None else self.extra(self.builder.quant_constant(value.quant))
+        self.operations.append(Apply(name, operand_of(value, index, parameter, quant), reverse=reverse))
         return True
 
     def _constant_operand(self, name: str, array: np.ndarray, *, reverse: bool, shape: tuple[int, ...]) -> bool:
