@@ -185,7 +185,8 @@ def _tools() -> Iterable[Check]:
          "apt-get install qemu-user"),
         ("ssh", ("ssh",), "the ssh device: deploying to a board over the network", "apt-get install openssh-client"),
         ("sshd", ("sshd", "/usr/sbin/sshd"), "the tests of the ssh device", "apt-get install openssh-server"),
-        ("chromium", ("chromium", "chromium-browser", "google-chrome"), "the tests of the report", "apt-get install chromium"),
+        ("chromium", ("chromium", "chromium-browser", "google-chrome"), "the tests of the report",
+         "apt-get install chromium"),
     )  # fmt: skip
     for name, programs, disables, get in looked_for:
         path = next((p for program in programs if (p := shutil.which(program))), "")

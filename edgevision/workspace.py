@@ -16,6 +16,8 @@ from pathlib import Path
 
 from edgevision.errors import UsageError
 
+DEFAULT_OUT = Path("edgevision-out")
+
 
 @dataclass(frozen=True)
 class Workspace:

@@ -66,11 +66,11 @@ class Console:
         if self.verbosity >= 0:
             self.err.print(rich.text.Text(text))
 
-    def error(self, error: EdgeVisionError) -> None:
-        """What, where, fix."""
+    def error(self, error: EdgeVisionError, *, as_result: bool = True) -> None:
+        """What, where, fix; as JSON too where asked for, unless it is only part of a result."""
         message = rich.text.Text(f"{error.kind}: ", style="bold red").append(str(error), style="not bold default")
         self.err.print(message)
-        if self.as_json:
+        if as_result:
             self.result(error.as_dict())
 
     @contextmanager

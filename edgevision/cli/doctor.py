@@ -14,7 +14,7 @@ WORDS = {"ok": "ok", "missing": "missing", "version": "other version"}
 @click.command(name="doctor")
 @options.command
 def command(settings: options.Settings) -> int:
-    """Look at tools and versions; say what each missing one disables and how to get it. Exit 3: a needed one is missing."""
+    """Say what is here, what is missing, what that disables and how to get it. Exit 3: something needed is missing."""
     from edgevision import doctor
 
     diagnosis = doctor.examine()

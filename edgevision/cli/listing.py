@@ -27,7 +27,7 @@ def models() -> list[Row]:
     """Networks of the zoo, and how a file of one's own enters."""
     from edgevision import zoo
 
-    rows = [{"name": name, "what": description} for name, description in zoo.describe().items()]
+    rows = [{"name": n, "what": f"short for {full}" if (full := zoo.full_name(n)) != n else ""} for n in zoo.names()]
     return [*rows, {"name": "PATH.onnx, PATH.pt2", "what": "a network of your own"}]
 
 

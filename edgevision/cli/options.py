@@ -27,8 +27,16 @@ class Settings:
     overwrite: bool = False
     quiet: bool = False
     verbose: int = 0
-    threads: int = 1
+    #: None where the flag was not given: one thread when running or timing, torch's own choice when training.
+    given_threads: int | None = None
     timeout: float = 60.0
+    #: The command that gives the same artefact again, for artefacts to record.
+    typed: str = "edgevision"
+
+    @property
+    def threads(self) -> int:
+        """Threads of a network that runs."""
+        return self.given_threads or 1
 
     @property
     def workspace(self) -> Workspace:
@@ -50,7 +58,8 @@ _FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--overwrite",), {"is_flag": True, "help": "Replace what is already there."}),
     (("--quiet", "-q"), {"is_flag": True, "help": "No progress."}),
     (("--verbose", "-v"), {"count": True, "help": "Say more; with a bug, show its traceback."}),
-    (("--threads",), {"type": click.IntRange(1, 256), "help": "Threads the network may use.  [default: 1]"}),
+    (("--threads", "given_threads"), {"type": click.IntRange(1, 256),
+                                      "help": "Threads the network may use.  [default: 1]"}),
     (("--timeout",), {"type": click.FloatRange(min=0, min_open=True),
                       "help": "Seconds a device may take for one step.  [default: 60]"}),
 )  # fmt: skip
@@ -79,7 +88,6 @@ def command(function: F) -> F:
     @functools.wraps(function)
     def call(context: click.Context, /, **given: Any) -> Any:
         settings = merged(context.find_object(Settings) or Settings(), given)
-        context.find_root().meta["edgevision.settings"] = settings
         return function(settings, **given)
 
     return call  # type: ignore[return-value]

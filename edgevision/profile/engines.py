@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from edgevision.config import nearest
 from edgevision.device.device import Device, RawTiming
-from edgevision.errors import Unsupported, UsageError
+from edgevision.errors import Unsupported
 
 
 class Engine(Protocol):
@@ -39,8 +37,8 @@ class BundleEngine:
     folder: Path
     device: Device
     threads: int
-    #: Largest times of init and first inference seen, in nanoseconds, are not kept: the first window's count.
-    opening: RawTiming | None = None
+    #: The load and the first inference.
+    opening: RawTiming = field(init=False)
 
     def __post_init__(self) -> None:
         self.device.push(self.folder)
@@ -73,9 +71,9 @@ class OnnxRuntimeEngine:
     path: Path
     threads: int
     sample: np.ndarray
-    opening: RawTiming | None = None
-    _session: Any = field(default=None, repr=False)
-    _binding: Any = field(default=None, repr=False)
+    opening: RawTiming = field(init=False)
+    _session: Any = field(init=False, repr=False)
+    _binding: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         import onnxruntime
@@ -113,20 +111,3 @@ class OnnxRuntimeEngine:
         """Run one image at a time, as the exported graph's batch of one asks."""
         name = self._session.get_inputs()[0].name
         return np.concatenate([self._session.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))])
-
-
-Opener = Callable[[str, Path, int, np.ndarray], Engine]
-
-#: Rivals by the name `--against` takes.
-RIVALS: dict[str, Opener] = {"onnxruntime": OnnxRuntimeEngine}
-
-
-def rival(runtime: str) -> Opener:
-    """The opener of a rival runtime.
-
-    Raises:
-        UsageError: unknown name (nearest given).
-    """
-    if runtime not in RIVALS:
-        raise UsageError(f"unknown runtime '{runtime}'{nearest(runtime, RIVALS)}", fix=f"one of: {', '.join(RIVALS)}")
-    return RIVALS[runtime]

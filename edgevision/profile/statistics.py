@@ -100,19 +100,3 @@ def paired_ratio(
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Interval(float(np.median(quotients)), float(low), float(high))
-
-
-def share_interval(hits: int, total: int) -> Interval:
-    """A share in percent with its Wilson score interval (Wilson 1927), for accuracies on `total` images.
-
-    >>> share = share_interval(88, 100)
-    >>> round(share.value, 1), round(share.low, 1), round(share.high, 1)
-    (88.0, 80.2, 93.0)
-    """
-    if not 0 <= hits <= total or total == 0:
-        raise ValueError(f"expected 0 <= hits <= total and total > 0, got {hits} of {total}")
-    z = 1.959963984540054
-    share = hits / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return Interval(100 * share, 100 * (middle - half), 100 * (middle + half))

@@ -18,6 +18,8 @@ from edgevision.report.verdict import recommended
 #: Sizes of the two drawings of a chart; the style sheet shows the one that fits the screen.
 WIDE, NARROW = (880, 380), (350, 330)
 LONGEST_STEPS = 12
+#: Facts left to the JSON file: a hundred words nobody reads in a table.
+LENGTHY = ("features",)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def facts(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
         ("threads", [str(group.threads) for group in groups]),
         ("affinity", [", ".join(map(str, group.affinity)) or "not set" for group in groups]),
     ]
-    names = dict.fromkeys(name for group in groups for name in group.facts_before)
+    names = dict.fromkeys(name for group in groups for name in group.facts_before if name not in LENGTHY)
     for name in names:
         rows.append((name.replace("_", " "), [_fact(group, name) for group in groups]))
     for name in dict.fromkeys(name for group in groups for name in group.versions):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edgevision.compress.compressed import CompressedInfo, LayerSensitivity, LedgerEntry
+from edgevision.compress.compressed import Compressed, LayerSensitivity, LedgerEntry
 from edgevision.errors import UsageError
 from edgevision.profile.profile import EngineProfile, Profile, StepProfile
 from edgevision.profile.statistics import Interval, Latency
@@ -129,7 +129,7 @@ class TradeOff(msgspec.Struct, frozen=True):
 
 def trade_off(
     profiles: Sequence[Profile],
-    networks: Sequence[CompressedInfo],
+    networks: Sequence[Compressed],
     built: Sequence[Built] = (),
     *,
     command: str = "edgevision report",
@@ -140,7 +140,7 @@ def trade_off(
     Raises:
         UsageError: there is neither a profile nor a compressed network, or they are of different models.
     """
-    subjects = {(p.model, p.data) for p in profiles} | {(n.model, n.data) for n in networks}
+    subjects = {(p.model, p.data) for p in profiles} | {(n.info.model, n.info.data) for n in networks}
     if not subjects:
         raise UsageError(
             "there is nothing to report: no profile and no compressed network",
@@ -153,8 +153,8 @@ def trade_off(
             fix="name the model with --model and --data, or use another --out",
         )
     model, data = subjects.pop()
-    groups = tuple(_group(profile) for profile in profiles)
-    described = tuple(_network(info) for info in networks)
+    groups = tuple(group(profile) for profile in profiles)
+    described = tuple(_network(network) for network in networks)
     layers = tuple(
         LayerTable(engine.name, profile.device, profile.threads, engine.steps)
         for profile in profiles
@@ -191,7 +191,8 @@ def dominated(latency_ms: float, accuracy: float | None, others: Sequence[tuple[
     return False
 
 
-def _group(profile: Profile) -> Group:
+def group(profile: Profile) -> Group:
+    """The points of one profile, each with its ratio to the baseline."""
     baseline = baseline_of([engine.name for engine in profile.engines])
     ratios = {c.engine: c.ratio for c in profile.comparisons if c.baseline == baseline}
     places = [(e.latency.median.value, e.accuracy.value if e.accuracy else None) for e in profile.engines]
@@ -221,10 +222,11 @@ def _point(engine: EngineProfile, ratio: Interval | None, is_dominated: bool) ->
     return Point(engine=engine.name, ratio=ratio, dominated=is_dominated, **shared)
 
 
-def _network(info: CompressedInfo) -> Network:
+def _network(network: Compressed) -> Network:
+    info = network.info
     last = info.ledger[-1] if info.ledger else None
     return Network(
-        artefact=info.name,
+        artefact=network.folder.name,
         recipe=info.recipe.name,
         title=info.recipe.title,
         parameters=last.parameters if last else 0,

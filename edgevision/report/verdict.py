@@ -96,7 +96,7 @@ def _float_time(layers: Sequence[LayerTable], networks: Sequence[Network]) -> li
 def _sensitive(networks: Sequence[Network]) -> list[str]:
     found = []
     for network in networks:
-        worst = [layer.layer for layer in network.sensitivity[:3]]
+        worst = [layer.layer for layer in network.sensitivity if layer.keep_fp]
         if worst:
             found.append(
                 f"{network.recipe}: quantising costs most in {', '.join(worst)}; to leave them in float add "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from helpers.artefacts import make_built, make_info, make_profile
+from helpers.artefacts import make_built, make_network, make_profile, with_info
 from helpers.browser import look
 
 from edgevision.report.html import render
@@ -39,6 +39,6 @@ def hostile(name: str):
     profile = msgspec.structs.replace(
         profile, engines=engines, comparisons=(), device=name, command=name, facts_before={name: name}, model=name
     )
-    info = msgspec.structs.replace(make_info(layer=name, classes=(name,)), model=name, command=name, keep_fp=(name,))
+    info = with_info(make_network(layer=name, classes=(name,)), model=name, command=name, keep_fp=(name,))
     built = msgspec.structs.replace(make_built(), title=name, artefact=name)
     return trade_off([profile], [info], [built], command=name)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
 
 from edgevision import recipe
-from edgevision.compress.compressed import CompressedInfo, LayerSensitivity, LedgerEntry
+from edgevision.compress.compressed import Compressed, CompressedInfo, LayerSensitivity, LedgerEntry
+from edgevision.data.evaluate import Accuracy
 from edgevision.data.preprocess import Preprocessing
 from edgevision.profile import profile, statistics
 from edgevision.profile.interleave import compare
@@ -15,6 +19,11 @@ from edgevision.zoo.model import InputSpec, Provenance
 MEDIANS = {"edgevision fp32": 1.31, "edgevision w8a8": 0.74, "onnxruntime fp32": 1.02, "onnxruntime int8": 1.66}
 HITS = {"edgevision fp32": 347, "edgevision w8a8": 344, "onnxruntime fp32": 347, "onnxruntime int8": 344}
 FAMILIES = ("gemm", "depthwise", "conv", "elementwise", "pool")
+
+
+def share(hits: int, total: int) -> statistics.Interval:
+    accuracy = Accuracy(hits, total)
+    return statistics.Interval(accuracy.percent, *accuracy.interval)
 
 
 def windows(seed: int) -> dict[str, list[list[int]]]:
@@ -54,7 +63,7 @@ def make_profile(threads: int = 1, label: str = "stages.0.blocks.1.mlp.fc1 + gel
                 bundle=f"{name_recipe}@host" if ours else None,
                 peak_rss_bytes=21_000_000 if ours else None,
                 arena_bytes=1_204_224 if ours else None,
-                accuracy=statistics.share_interval(HITS[name], 360),
+                accuracy=share(HITS[name], 360),
                 images=360,
                 reference="onnxruntime" if ours else None,
                 max_abs_error=3.1e-6 if ours else None,
@@ -83,15 +92,20 @@ def make_profile(threads: int = 1, label: str = "stages.0.blocks.1.mlp.fc1 + gel
     )
 
 
-def make_info(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"), layer: str = "stages.0.0.mlp.fc1"):
+def make_network(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"), layer: str = "stages.0.0.mlp.fc1"):
     fold = "56 batch norms folded, two heads into one"
     entry = LedgerEntry("fold_batch_norm", fold, 2_979_700, 46_000_000, 11_918_800,
                         96.4, 96.4, 0.31)  # fmt: skip
     quantize = LedgerEntry("quantize", "8-bit weights and activations in 71 layers", 2_979_700, 46_000_000, 3_105_000,
                            96.4, 95.6, 11.2, ("softmax-free attention stays in integers",))  # fmt: skip
-    worst = tuple(LayerSensitivity(f"{layer}{i}", 2_000_000, 31.5 + i, 2.2 - 0.4 * i, 0.28) for i in range(5))
+    worst = tuple(
+        LayerSensitivity(
+            f"{layer}{i}", 2_000_000, 31.5 + i, 2.2 - 0.4 * i, 0.28, f"--keep-fp {layer}{i}" if i < 3 else None
+        )
+        for i in range(5)
+    )
     quantized = name_recipe != "fp32"
-    return CompressedInfo(
+    info = CompressedInfo(
         schema="edgevision.compressed/1",
         name=f"cas_vit-digits-{name_recipe}",
         model="cas_vit",
@@ -112,6 +126,7 @@ def make_info(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"), 
         command=f"edgevision compress --model cas_vit --recipe {name_recipe}",
         export_max_abs_error=1.9e-7,
     )
+    return Compressed(Path(info.name), info)
 
 
 def make_built(target: str = "rpi4", measured: bool = False) -> Built:
@@ -127,3 +142,7 @@ def make_built(target: str = "rpi4", measured: bool = False) -> Built:
         measured=measured,
         command=f"edgevision deploy --target {target}",
     )
+
+
+def with_info(network: Compressed, **changes: object) -> Compressed:
+    return Compressed(network.folder, msgspec.structs.replace(network.info, **changes))

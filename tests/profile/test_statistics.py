@@ -66,13 +66,6 @@ def test_ratio_is_the_same_for_the_same_seed():
     assert statistics.paired_ratio(ours, theirs, seed=5) == statistics.paired_ratio(ours, theirs, seed=5)
 
 
-@pytest.mark.parametrize(("hits", "total"), [(0, 10), (10, 10), (88, 100), (347, 360)])
-def test_share_interval_is_scipys_wilson_interval(hits, total):
-    expected = scipy.stats.binomtest(hits, total).proportion_ci(0.95, method="wilson")
-    got = statistics.share_interval(hits, total)
-    assert (got.low, got.high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-9)
-
-
 def test_latency_takes_the_median_of_windows_and_percentiles_of_runs():
     windows = [[1_000_000, 1_000_000, 9_000_000], [2_000_000], [3_000_000]]
     summary = statistics.latency(windows)

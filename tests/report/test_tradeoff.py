@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from helpers.artefacts import make_built, make_info, make_profile
+from helpers.artefacts import make_built, make_network, make_profile, with_info
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,7 +61,7 @@ def test_a_slower_integer_network_is_said_to_be_slower():
 
 
 def test_without_measurements_nothing_is_claimed():
-    made = trade_off([], [make_info()])
+    made = trade_off([], [make_network()])
     assert made.verdict.startswith("Nothing was measured")
     assert made.groups == ()
 
@@ -72,7 +72,7 @@ def test_nothing_at_all_is_a_usage_error():
 
 
 def test_two_models_in_one_report_are_refused():
-    other = msgspec.structs.replace(make_info(), model="efficientnet_lite0")
+    other = with_info(make_network(), model="efficientnet_lite0")
     with pytest.raises(UsageError, match="one model") as caught:
         trade_off([make_profile()], [other])
     assert len(caught.value.reasons) == 2
@@ -101,14 +101,14 @@ def test_markdown_tables_keep_their_columns_whatever_the_names():
     profile = make_profile()
     evil = tuple(msgspec.structs.replace(e, name=f"{e.name}|<b>\n") for e in profile.engines)
     text = tables.as_markdown(
-        trade_off([msgspec.structs.replace(profile, engines=evil, comparisons=())], [make_info()])
+        trade_off([msgspec.structs.replace(profile, engines=evil, comparisons=())], [make_network()])
     )
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert {line.replace("\\|", "").count("|") for line in table} == {10}
 
 
 def test_bundles_carry_whether_they_were_measured():
-    made = trade_off([], [make_info()], [make_built("rpi4")])
+    made = trade_off([], [make_network()], [make_built("rpi4")])
     assert [b.measured for b in made.built] == [False]
 
 

@@ -68,7 +68,7 @@ def cli(context: click.Context, **given: Any) -> None:
     Exit codes: 0 ok, 1 bug, 2 usage, 3 tool missing, 4 unsupported, 5 does not fit, 6 accuracy target missed,
     7 device unreachable or timed out, 8 verification mismatch, 130 interrupted.
     """
-    context.obj = merged(Settings(), given)
+    context.obj = merged(context.obj or Settings(), given)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -82,7 +82,8 @@ def run(arguments: list[str]) -> int:
     settings = Settings(as_json="--json" in arguments, verbose=sum(a in ("-v", "--verbose", "-vv") for a in arguments))
     console = settings.console
     try:
-        code = cli.main(args=arguments, prog_name="edgevision", standalone_mode=False)
+        start = Settings(typed=reproducible(arguments))
+        code = cli.main(args=arguments, prog_name="edgevision", standalone_mode=False, obj=start)
         return code if isinstance(code, int) else 0
     except EdgeVisionError as error:
         console.error(error)
@@ -93,8 +94,10 @@ def run(arguments: list[str]) -> int:
         fix = f"{error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else None
         console.error(UsageError(error.format_message(), fix=fix))
         return UsageError.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        console.err.print(f"interrupted; go on with: {resume_command(arguments)}", markup=False)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        if str(stop):
+            console.note(str(stop))
+        console.note(f"interrupted; go on with: {resume_command(arguments)}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) left; that is not an error of ours.
@@ -102,6 +105,19 @@ def run(arguments: list[str]) -> int:
         return 0
     except Exception as error:
         return _bug(error, arguments, console, verbose=bool(settings.verbose))
+
+
+#: Flags that change how a command talks or what it may replace, not what it makes.
+_MANNERS = ("--overwrite", "--resume", "--json", "--quiet", "-q", "--verbose", "-v", "-vv")
+
+
+def reproducible(arguments: Sequence[str]) -> str:
+    """The command line without the flags that do not change the artefact.
+
+    >>> reproducible(["compress", "--recipe", "w8a8", "--overwrite", "-q"])
+    'edgevision compress --recipe w8a8'
+    """
+    return shlex.join(["edgevision", *(a for a in arguments if a not in _MANNERS)])
 
 
 def resume_command(arguments: Sequence[str]) -> str:

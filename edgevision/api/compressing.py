@@ -1,0 +1,145 @@
+"""`compress`: a recipe applied to a network, with the weights found for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgevision.errors import UsageError
+from edgevision.progress import Progress, silent
+from edgevision.workspace import DEFAULT_OUT, Workspace, slug
+
+if TYPE_CHECKING:
+    from edgevision.compress.compressed import Compressed
+
+#: Networks whose weights come in a package.
+PRETRAINED = ("efficientnet_lite0",)
+
+
+def compress(
+    model: str = "cas_vit",
+    recipe: str = "w8a8",
+    *,
+    data: str | None = None,
+    out: Path | str = DEFAULT_OUT,
+    weights: Path | None = None,
+    random_weights: bool = False,
+    image_size: int | None = None,
+    keep_fp: Sequence[str] = (),
+    max_drop: float | None = None,
+    max_minutes: float | None = None,
+    sensitivity: bool = True,
+    limit: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> Compressed:
+    """Apply a recipe to a network.
+
+    Args:
+        model: a name of the zoo, or the path of an `.onnx` or `.pt2` file.
+        recipe: a recipe's name, or several joined with "+".
+        data: "digits", "folder:PATH" or "imagenet:PATH", to calibrate on and to measure accuracy with. Without it, the
+            data the weights in `out` were trained on.
+        weights: a checkpoint; without it, what `train` left in `out`.
+        random_weights: use none, to look at size and speed alone.
+        keep_fp: layers to leave in float.
+        max_drop: points of accuracy that may be lost; more layers go back to float until it holds.
+        max_minutes: time for that and for the sensitivity ranking.
+        sensitivity: rank the layers by what quantising them costs.
+        limit: test images to measure accuracy on; all without it.
+
+    Raises:
+        UsageError: unknown names, no weights, data that cannot be read, an output that is already there.
+        AccuracyMissed: `max_drop` could not be held; the best point is kept.
+        Unsupported, Mismatch: the network cannot be exported or quantised.
+    """
+    from edgevision import recipe as recipes
+    from edgevision import zoo
+    from edgevision.compress.apply import compress as apply
+    from edgevision.data import open_data
+    from edgevision.graph.export import export
+
+    chosen = recipes.load(recipe)
+    workspace = Workspace(Path(out))
+    name = zoo.full_name(model)
+    origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
+    spec = data or origin.data
+    images = open_data(spec) if spec else None
+    network = zoo.load_model(
+        name,
+        classes=images.classes if images else (),
+        weights=origin.weights,
+        image_size=image_size,
+        preprocessing=images.default_preprocessing if images and origin.weights == "random" else None,
+        seed=seed,
+    )
+    if spec and images and images.preprocessing != network.preprocessing:
+        images = open_data(spec, network.preprocessing)
+    return apply(
+        network,
+        chosen,
+        export=export,
+        out=workspace.compressed(network.name, spec, recipe),
+        data=images,
+        keep_fp=keep_fp,
+        max_drop=max_drop,
+        sensitivity=sensitivity,
+        max_minutes=max_minutes,
+        evaluate_limit=limit,
+        seed=seed,
+        overwrite=overwrite,
+        resume=resume,
+        command=command,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Which weights a network gets, and the data they were trained on where that is known.
+
+    Attributes:
+        weights: a file, "random", or None for a network that brings its own.
+    """
+
+    weights: Path | Literal["random"] | None
+    data: str | None = None
+
+
+def find_weights(
+    workspace: Workspace, model: str, data: str | None, weights: Path | None, *, random_weights: bool
+) -> WeightsOrigin:
+    """Decide which weights `compress` uses.
+
+    Raises:
+        UsageError: two were given, or there are none; says how to train or name some.
+    """
+    from edgevision.zoo.weights import read_checkpoint
+
+    if weights is not None and random_weights:
+        raise UsageError("expected --weights or --random-weights, got both", fix="leave one out")
+    if weights is not None or random_weights:
+        return WeightsOrigin(weights or "random")
+    if Path(model).suffix in (".onnx", ".pt2"):
+        return WeightsOrigin(None)
+    folder = workspace.root / "weights"
+    if data:
+        found = [path for path in [workspace.weights(model, data)] if path.is_file()]
+    else:
+        found = sorted(folder.glob(f"{slug(model)}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    if found:
+        meta = read_checkpoint(found[-1]).meta
+        return WeightsOrigin(found[-1], str(meta.detail.get("data", "")) or None if meta else None)
+    if model in PRETRAINED:
+        return WeightsOrigin(None)
+    raise UsageError(
+        f"there are no weights for {model}",
+        where=str(workspace.weights(model, data) if data else folder / f"{slug(model)}-*.safetensors"),
+        fix=f"edgevision train --model {model} --data {data or 'digits'}, or --weights FILE, or --random-weights "
+        "to look at size and speed alone",
+    )

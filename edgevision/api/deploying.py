@@ -1,0 +1,236 @@
+"""`check`, `deploy`, `verify`: from a compressed network to a bundle that runs on a device."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevision.errors import DoesNotFit, EdgeVisionError, Unsupported, UsageError
+from edgevision.progress import Progress, silent
+from edgevision.workspace import DEFAULT_OUT, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from edgevision.bundle import Bundle, Origin, Verified
+    from edgevision.compiler import Coverage, Program
+    from edgevision.compress.compressed import CompressedInfo
+    from edgevision.target import Target
+
+#: Golden inputs a bundle carries.
+GOLDEN_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The answer of `check`.
+
+    Attributes:
+        coverage: operators, shares of the MACs and memory; None when the graph cannot even be read.
+        problems: every reason why it would not compile or fit, as the errors `deploy` would raise.
+    """
+
+    artefact: str
+    target: Target
+    coverage: Coverage | None
+    problems: tuple[EdgeVisionError, ...]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A bundle, and what running it gave where that was asked for.
+
+    Attributes:
+        verified: golden vectors run on the device; None without `run`.
+        emulated: the device emulates the target, so nothing about its speed is known.
+    """
+
+    bundle: Bundle
+    artefact: str
+    verified: Verified | None = None
+    emulated: bool = False
+
+
+def check(artefact: Path | str | None = None, target: str = "host", *, out: Path | str = DEFAULT_OUT) -> Checked:
+    """Say whether a network will compile for a target and fit it, every reason at once; nothing is built.
+
+    Args:
+        artefact: a compressed network (its folder, or its name in `out`; the newest without it), or an `.onnx` file.
+        target: a name of `edgevision list targets`.
+
+    Raises:
+        UsageError: no such artefact or target.
+    """
+    from edgevision import compiler
+
+    name, graph = _graph(artefact, Workspace(Path(out)))
+    chosen = _target(target)
+    try:
+        coverage = compiler.check(graph, chosen)
+    except Unsupported as problem:
+        return Checked(name, chosen, None, (problem,))
+    problems: list[EdgeVisionError] = []
+    if coverage.unsupported:
+        problems.append(Unsupported("operators that cannot be compiled", where=name, reasons=coverage.unsupported))
+    need, have = coverage.weight_bytes + coverage.activation_bytes, chosen.memory.ram_mib
+    if have is not None and need > have << 20:
+        problems.append(DoesNotFit(f"needs at least {need >> 20} MiB of memory, {target} has {have} MiB", where=name))
+    return Checked(name, chosen, coverage, tuple(problems))
+
+
+def deploy(
+    artefact: Path | str | None = None,
+    target: str = "host",
+    *,
+    run: bool = False,
+    device: str | None = None,
+    static: bool = False,
+    out: Path | str = DEFAULT_OUT,
+    timeout: float = 60,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Deployed:
+    """Compile a compressed network for a target and write it as a bundle.
+
+    Args:
+        artefact: a compressed network (its folder, or its name in `out`); the newest without it.
+        target: a name of `edgevision list targets`.
+        run: run the bundle's golden vectors afterwards.
+        device: where; without it, the target's own default.
+        static: runner and kernels in one file.
+        timeout: seconds the device may take for one step.
+
+    Raises:
+        UsageError: no such artefact, target or device, or the bundle is already there.
+        Unsupported, DoesNotFit, ToolMissing: nothing was built; every reason.
+        DeviceError, Mismatch: the bundle is built, but running it failed.
+    """
+    from edgevision import bundle as bundles
+    from edgevision import compiler
+    from edgevision.compress.compressed import Compressed
+    from edgevision.device import open_device
+    from edgevision.files import refuse_overwrite
+
+    workspace = Workspace(Path(out))
+    compressed = Compressed.load(workspace.find_compressed(str(artefact) if artefact else None))
+    chosen = _target(target)
+    name = compressed.folder.name
+    place = workspace.bundle(f"{name}-static" if static else name, target)
+    refuse_overwrite(place, overwrite=overwrite)
+    # Opened first: a device that is not there should not cost the time of a build.
+    where = open_device(device or chosen.default_device, chosen, timeout=timeout) if run else None
+    graph = compressed.graph()
+    program = compiler.compile_graph(graph, chosen, progress=progress)
+    origin = _origin(compressed.info)
+    images = _images(compressed.info)
+    progress("golden vectors", 0, 1)
+    expected = _expected(graph, program, origin, images)
+    progress("golden vectors", 1, 1)
+    golden = [(images[i : i + 1], expected[i : i + 1]) for i in range(len(images))]
+    progress("link", 0, 1)
+    made = bundles.write(program, origin, place, golden=golden, static=static, overwrite=overwrite)
+    progress("link", 1, 1)
+    if where is None:
+        return Deployed(made, name)
+    progress("run", 0, 1, where.name)
+    verified = bundles.verify(made, where)
+    progress("run", 1, 1, where.name)
+    return Deployed(made, name, verified, emulated=where.name.startswith("qemu"))
+
+
+def verify(
+    bundle: Path | str | None = None,
+    *,
+    device: str | None = None,
+    out: Path | str = DEFAULT_OUT,
+    timeout: float = 60,
+) -> Verified:
+    """Hash every file of a bundle again and re-run its golden vectors on a device.
+
+    Args:
+        bundle: a folder, or its name in `out`; the newest without it.
+        device: where; without it, the default of the target it was built for.
+
+    Raises:
+        UsageError: no such bundle or device.
+        Mismatch: a file or an output is not what it was.
+        DeviceError: the device cannot be reached or timed out.
+    """
+    from edgevision import bundle as bundles
+    from edgevision.device import open_device
+
+    loaded = bundles.load(Workspace(Path(out)).find_bundle(str(bundle) if bundle else None))
+    target = loaded.manifest.target
+    return bundles.verify(loaded, open_device(device or target.default_device, target, timeout=timeout))
+
+
+def _target(name: str) -> Target:
+    from edgevision import target
+    from edgevision.machine import resolve
+
+    return resolve(target.load(name))
+
+
+def _graph(artefact: Path | str | None, workspace: Workspace) -> tuple[str, onnx.ModelProto]:
+    if artefact is not None and str(artefact).endswith(".onnx"):
+        from edgevision import zoo
+        from edgevision.graph.export import export
+
+        if not Path(artefact).is_file():
+            raise UsageError("cannot read the ONNX file: No such file or directory", where=str(artefact))
+        return str(artefact), export(zoo.load_model(str(artefact))).graph
+    from edgevision.compress.compressed import Compressed
+
+    compressed = Compressed.load(workspace.find_compressed(str(artefact) if artefact else None))
+    return compressed.folder.name, compressed.graph()
+
+
+def _origin(info: CompressedInfo) -> Origin:
+    from edgevision.bundle import Origin
+
+    return Origin(
+        model=info.model,
+        recipe=info.recipe.name,
+        seed=info.seed,
+        input_name=info.input.name,
+        preprocessing=info.preprocessing,
+        classes=info.classes,
+        data=info.data,
+        data_sha256=info.data_sha256,
+        weights=info.provenance.origin,
+        onnx_sha256=info.onnx_sha256,
+        versions=info.versions,
+    )
+
+
+def _images(info: CompressedInfo) -> np.ndarray:
+    """Golden inputs: noise of the input's own scale, the same every time, so that no image leaves its owner."""
+    import numpy as np
+
+    shape = (GOLDEN_IMAGES, *info.input.shape[1:])
+    return np.random.default_rng(info.seed).standard_normal(shape).astype(np.float32)
+
+
+def _expected(graph: onnx.ModelProto, program: Program, origin: Origin, images: np.ndarray) -> np.ndarray:
+    """Outputs a bundle must give: onnxruntime's for a float network, and for integers, where quant/NUMERICS.md fixes
+
+    every bit and onnxruntime rounds in its own way, those of the program compiled for this host.
+    """
+    from edgevision.compress.session import predictor
+
+    if not any(step.integer for step in program.steps):
+        return predictor(graph)(images)
+    from edgevision import bundle as bundles
+    from edgevision import compiler
+    from edgevision.device import open_device
+
+    host = _target("host")
+    own = program if program.target.name == host.name else compiler.compile_graph(graph, host)
+    with tempfile.TemporaryDirectory() as folder:
+        made = bundles.write(own, origin, Path(folder) / "bundle")
+        device = open_device("host", host)
+        device.push(made.folder)
+        return device.run(images)

@@ -1,0 +1,100 @@
+"""`train`: weights for a network of the zoo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevision.progress import Progress, silent
+from edgevision.workspace import DEFAULT_OUT, Workspace
+
+if TYPE_CHECKING:
+    from edgevision.data.evaluate import Accuracy
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights on disk and how good they are.
+
+    Attributes:
+        path: the safetensors file; it carries classes, preprocessing and how it was trained.
+        accuracy: on the test split; None where the data has none.
+        seconds: of this call.
+    """
+
+    path: Path
+    model: str
+    data: str
+    accuracy: Accuracy | None
+    epochs: int
+    seconds: float
+
+
+def train(
+    model: str = "cas_vit",
+    data: str = "digits",
+    *,
+    out: Path | str = DEFAULT_OUT,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    weights: Path | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Trained:
+    """Train a network of the zoo and keep its weights where `compress` finds them.
+
+    Args:
+        model: a name of the zoo.
+        data: "digits", "folder:PATH" or "imagenet:PATH".
+        epochs: passes over the train split; without it, what suits the data.
+        image_size: height and width in pixels; without it, what suits the data.
+        weights: start from these instead of random ones.
+        threads: of torch.
+        resume: go on where an interrupted run stopped.
+
+    Raises:
+        UsageError: unknown names, data that cannot be read, weights already there, or a run that diverges.
+    """
+    import msgspec
+
+    from edgevision import zoo
+    from edgevision.compress.train import train as run
+    from edgevision.compress.train_settings import default_settings
+    from edgevision.data import open_data
+    from edgevision.files import refuse_overwrite
+    from edgevision.zoo.weights import WeightsMeta, save_weights
+
+    name = zoo.full_name(model)
+    workspace = Workspace(Path(out))
+    path, checkpoint = workspace.weights(name, data), workspace.checkpoint(name, data)
+    refuse_overwrite(path, overwrite=overwrite or resume)
+    images = open_data(data)
+    network = zoo.load_model(
+        name,
+        classes=images.classes,
+        weights=weights or "random",
+        image_size=image_size,
+        preprocessing=images.default_preprocessing,
+        seed=seed,
+    )
+    if network.preprocessing != images.preprocessing:
+        images = open_data(data, network.preprocessing)
+    settings = default_settings(name, data)
+    settings = msgspec.structs.replace(settings, epochs=epochs or settings.epochs, threads=threads or settings.threads)
+    if network.module is None:
+        raise TypeError("a network of the zoo has a torch module")
+    done = run(
+        network.module, images, settings,
+        checkpoint=checkpoint, resume=resume, overwrite=overwrite or not resume, seed=seed, progress=progress,
+    )  # fmt: skip
+    detail: dict[str, str | int | float] = {"data": data, "data_sha256": images.sha256, "seed": seed}
+    detail |= {"epochs": settings.epochs}
+    if done.accuracy:
+        detail["top1_percent"] = round(done.accuracy.percent, 2)
+    save_weights(path, done.module, WeightsMeta(name, images.classes, network.preprocessing, detail))
+    checkpoint.unlink(missing_ok=True)
+    return Trained(path, name, data, done.accuracy, settings.epochs, done.seconds)

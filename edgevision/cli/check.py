@@ -1,0 +1,53 @@
+"""`edgevision check`."""
+
+from __future__ import annotations
+
+import click
+
+from edgevision.cli import options
+
+
+@click.command(name="check")
+@click.argument("artefact", required=False)
+@click.option("--target", required=True, help="A board or machine (edgevision list targets).")
+@options.command
+def command(settings: options.Settings, artefact: str | None, target: str) -> int:
+    """Will ARTEFACT compile for a target, will it fit: every reason at once, nothing is built.
+
+    ARTEFACT is a compressed network or an .onnx file; the newest network without it.
+    """
+    from edgevision import api
+    from edgevision.report import words
+
+    console = settings.console
+    if artefact is None:
+        artefact = str(settings.workspace.find_compressed(None))
+        console.note(f"checking {artefact}")
+    found = api.check(artefact, target, out=settings.out)
+    coverage = found.coverage
+    if coverage:
+        rows = [(o.op, kind, str(o.count), words.count(o.macs) if o.macs else "–")
+                for kind, counts in (("ours", coverage.generated), ("TVM", coverage.tvm)) for o in counts]  # fmt: skip
+        console.table(f"{found.artefact} for {target}", ("operator", "kernel", "count", "MACs"), rows, left=2)
+        console.say(
+            f"{words.count(coverage.macs)} multiply-accumulates, {100 * coverage.float_mac_share:.1f} % in float; "
+            f"{words.size(coverage.weight_bytes)} of weights, at least {words.size(coverage.activation_bytes)} of arena"
+        )
+    for problem in found.problems:
+        console.error(problem, as_result=False)
+    console.say("It will not be built." if found.problems else "It compiles and fits.")
+    console.result(
+        {
+            "schema": "edgevision.check/1",
+            "artefact": found.artefact,
+            "target": target,
+            "ok": not found.problems,
+            "problems": [problem.as_dict() for problem in found.problems],
+            "macs": coverage.macs if coverage else None,
+            "float_mac_share": coverage.float_mac_share if coverage else None,
+            "float_step_share": coverage.float_step_share if coverage else None,
+            "weight_bytes": coverage.weight_bytes if coverage else None,
+            "activation_bytes": coverage.activation_bytes if coverage else None,
+        }
+    )
+    return found.problems[0].exit_code if found.problems else 0

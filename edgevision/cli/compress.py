@@ -1,0 +1,78 @@
+"""`edgevision compress`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgevision.cli import options
+
+
+@click.command(name="compress")
+@click.option("--model", required=True, help="A network of the zoo, or the path of an .onnx or .pt2 file.")
+@click.option("--recipe", required=True, help="A recipe (edgevision list recipes); a+b applies both.")
+@click.option("--data", help="digits, folder:PATH or imagenet:PATH.  [default: what the weights were trained on]")
+@click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint.  [default: what train left in --out]")
+@click.option("--random-weights", is_flag=True, help="No weights: to look at size and speed alone.")
+@click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.")
+@click.option("--keep-fp", multiple=True, metavar="LAYER", help="Leave a layer in float; may be given again.")
+@click.option("--max-drop", type=click.FloatRange(0), help="Points of accuracy that may be lost; exit 6 when missed.")
+@click.option("--max-minutes", type=click.FloatRange(0), help="Time for --max-drop and the sensitivity ranking.")
+@click.option("--no-sensitivity", is_flag=True, help="Do not rank the layers by what quantising them costs.")
+@click.option("--limit", type=click.IntRange(1), help="Test images to measure accuracy on.  [default: all]")
+@options.command
+def command(
+    settings: options.Settings,
+    model: str,
+    recipe: str,
+    data: str | None,
+    weights: Path | None,
+    random_weights: bool,
+    image_size: int | None,
+    keep_fp: tuple[str, ...],
+    max_drop: float | None,
+    max_minutes: float | None,
+    no_sensitivity: bool,
+    limit: int | None,
+) -> None:
+    """Make a network small by a recipe; writes the ONNX graph, the ledger and the ranking of its layers."""
+    from edgevision import api
+    from edgevision.report import words
+
+    console = settings.console
+    with console.progress() as progress:
+        made = api.compress(
+            model, recipe, data=data, out=settings.out, weights=weights, random_weights=random_weights,
+            image_size=image_size, keep_fp=keep_fp, max_drop=max_drop, max_minutes=max_minutes,
+            sensitivity=not no_sensitivity, limit=limit, seed=settings.seed, resume=settings.resume,
+            overwrite=settings.overwrite, command=settings.typed, progress=progress,
+        )  # fmt: skip
+    info = made.info
+    rows = [
+        (e.step, e.change, words.count(e.parameters), words.count(e.macs), words.size(e.weight_bytes),
+         words.percent(e.accuracy_before), words.percent(e.accuracy_after))
+        for e in info.ledger
+    ]  # fmt: skip
+    headings = ("step", "what changed", "parameters", "MACs", "weights", "top-1 before, %", "after, %")
+    console.table(made.folder.name, headings, rows, left=2)
+    worst = [layer for layer in info.sensitivity if layer.keep_fp]
+    if worst:
+        console.say("Layers that hurt most when quantised:")
+        for layer in worst:
+            points = f", {layer.metric_gain:+.2f} points" if layer.metric_gain is not None else ""
+            console.say(f"  {layer.layer}: {layer.sqnr_gain_db:+.2f} dB{points} when left in float")
+        console.say("To leave them in float add: " + " ".join(layer.keep_fp or "" for layer in worst))
+    console.say(str(made.folder))
+    console.result(
+        {
+            "schema": "edgevision.compressed-result/1",
+            "folder": str(made.folder),
+            "onnx_sha256": info.onnx_sha256,
+            "top1_percent": info.ledger[-1].accuracy_after if info.ledger else None,
+            "images": info.evaluated_images,
+            "weight_bytes": info.ledger[-1].weight_bytes if info.ledger else None,
+            "keep_fp": list(info.keep_fp),
+            "worst": [layer.layer for layer in worst],
+        }
+    )

@@ -1,0 +1,71 @@
+"""`edgevision deploy`."""
+
+from __future__ import annotations
+
+import click
+
+from edgevision.cli import options
+
+
+@click.command(name="deploy")
+@click.argument("artefact", required=False)
+@click.option("--target", required=True, help="A board or machine (edgevision list targets).")
+@click.option("--run", is_flag=True, help="Run the bundle's golden vectors on the device afterwards.")
+@click.option("--device", help="Where to run (edgevision list devices).  [default: the target's own]")
+@click.option("--static", is_flag=True, help="Runner and kernels in one file, for boards without a matching libc.")
+@options.command
+def command(
+    settings: options.Settings, artefact: str | None, target: str, run: bool, device: str | None, static: bool
+) -> None:
+    """Compile ARTEFACT, a compressed network, for a target and bundle it; the newest network without it."""
+    from edgevision import api
+    from edgevision.errors import UsageError
+    from edgevision.report import words
+
+    if device and not run:
+        raise UsageError("--device says where to run, but nothing is run", fix="add --run, or leave --device out")
+    console = settings.console
+    if artefact is None:
+        artefact = str(settings.workspace.find_compressed(None))
+        console.note(f"deploying {artefact}")
+    with console.progress() as progress:
+        done = api.deploy(
+            artefact, target, run=run, device=device, static=static, out=settings.out, timeout=settings.timeout,
+            overwrite=settings.overwrite, progress=progress,
+        )  # fmt: skip
+    manifest, verified = done.bundle.manifest, done.verified
+    console.table(
+        f"{done.artefact} for {manifest.target.title}",
+        ("file", "size"),
+        [(entry.path, words.size(entry.size)) for entry in manifest.files if not entry.path.startswith("golden/")],
+    )
+    integer = sum(step.macs for step in manifest.steps if step.integer)
+    share = 100 * integer / max(manifest.macs, 1)
+    console.say(
+        f"{len(manifest.steps)} steps, {words.count(manifest.macs)} MACs ({share:.1f} % integer), "
+        f"arena {words.size(manifest.arena_bytes)}; {words.size(done.bundle.size_bytes)} on the board"
+    )
+    if verified:
+        where = f"{verified.device}, an emulator: it checks results, its speed means nothing" if done.emulated else (
+            verified.device
+        )  # fmt: skip
+        console.say(f"{verified.vectors} golden vectors agree on {where} (max abs error {verified.max_abs_error:.1e})")
+    console.say(str(done.bundle.folder))
+    console.result(
+        {
+            "schema": "edgevision.deployed/1",
+            "folder": str(done.bundle.folder),
+            "artefact": done.artefact,
+            "target": manifest.target.name,
+            "size_bytes": done.bundle.size_bytes,
+            "arena_bytes": manifest.arena_bytes,
+            "live_bytes": manifest.live_bytes,
+            "steps": len(manifest.steps),
+            "macs": manifest.macs,
+            "integer_macs": integer,
+            "manifest_sha256": done.bundle.identity,
+            "device": verified.device if verified else None,
+            "golden_vectors": verified.vectors if verified else 0,
+            "max_abs_error": verified.max_abs_error if verified else None,
+        }
+    )

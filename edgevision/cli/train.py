@@ -1,0 +1,47 @@
+"""`edgevision train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgevision.cli import options
+from edgevision.cli.console import duration
+
+
+@click.command(name="train")
+@click.option("--model", required=True, help="A network of the zoo (edgevision list models).")
+@click.option("--data", default="digits", show_default=True, help="digits, folder:PATH or imagenet:PATH.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: suits the data]")
+@click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.  [default: suits the data]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Start from these instead of random ones.")
+@options.command
+def command(
+    settings: options.Settings, model: str, data: str, epochs: int | None, image_size: int | None, weights: Path | None
+) -> None:
+    """Train a network of the zoo; keeps the weights where compress finds them."""
+    from edgevision import api
+
+    console = settings.console
+    with console.progress() as progress:
+        trained = api.train(
+            model, data, out=settings.out, epochs=epochs, image_size=image_size, weights=weights, seed=settings.seed,
+            threads=settings.given_threads, resume=settings.resume, overwrite=settings.overwrite, progress=progress,
+        )  # fmt: skip
+    accuracy = trained.accuracy
+    words = f"{accuracy.percent:.1f} % top-1 on {accuracy.total} test images, " if accuracy else ""
+    console.say(f"{trained.model} on {trained.data}: {words}{trained.epochs} epochs in {duration(trained.seconds)}")
+    console.say(str(trained.path))
+    console.result(
+        {
+            "schema": "edgevision.trained/1",
+            "path": str(trained.path),
+            "model": trained.model,
+            "data": trained.data,
+            "top1_percent": accuracy.percent if accuracy else None,
+            "images": accuracy.total if accuracy else 0,
+            "epochs": trained.epochs,
+            "seconds": trained.seconds,
+        }
+    )
