@@ -112,9 +112,9 @@ def hashed_order(names: Sequence[str], *, salt: str) -> np.ndarray:
 
     Adding a file moves no other file relative to its neighbours, so a split stays itself as a folder grows.
 
-    >>> hashed_order(["a.png", "b.png", "c.png"], salt="").tolist() == hashed_order(["a.png", "b.png", "c.png"],
-    ...     salt="").tolist()
-    True
+    >>> names = ["a.png", "b.png", "c.png", "d.png"]
+    >>> [names[i] for i in hashed_order(names, salt="s")], [names[i] for i in hashed_order(names[:3], salt="s")]
+    (['d.png', 'c.png', 'b.png', 'a.png'], ['c.png', 'b.png', 'a.png'])
     """
     keys = [hashlib.sha256(f"{salt}/{name}".encode()).digest() for name in names]
     return np.asarray(sorted(range(len(names)), key=keys.__getitem__), dtype=np.int64)

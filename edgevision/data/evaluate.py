@@ -20,7 +20,7 @@ class Accuracy(msgspec.Struct, frozen=True):
 
     >>> accuracy = Accuracy(440, 500)
     >>> accuracy.percent, [round(bound, 2) for bound in accuracy.interval]
-    (88.0, [84.85, 90.56])
+    (88.0, [84.86, 90.56])
     """
 
     correct: int
@@ -38,7 +38,8 @@ class Accuracy(msgspec.Struct, frozen=True):
         centre = share + _Z95**2 / (2 * n)
         spread = _Z95 * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n * n))
         low, high = ((centre + sign * spread) / (1 + _Z95**2 / n) for sign in (-1, 1))
-        return 100 * max(0.0, low), 100 * min(1.0, high)
+        # Rounding may put a bound on the wrong side of the share itself when all or none are right.
+        return 100 * max(0.0, min(low, share)), 100 * min(1.0, max(high, share))
 
 
 def top1(

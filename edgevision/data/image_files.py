@@ -173,14 +173,14 @@ def _scan(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], list[str], list[s
     places: dict[str, tuple[int, int]] = {}
     others, reasons = [], []
     with tarfile.open(fileobj=file, mode="r:") as archive:
-        for member in archive:
+        while (member := archive.next()) is not None:
             # The archive object remembers every member; the index below is all that is needed.
-            archive.members = []  # type: ignore[attr-defined]
+            archive.members.clear()  # type: ignore[attr-defined]
             parts = PurePosixPath(member.name)
             name = "/".join(parts.parts)
             if parts.is_absolute() or ".." in parts.parts or "\\" in name or "\0" in name:
                 reasons.append(f"'{member.name[:80]}': leads outside the archive")
-            elif member.isdir() or parts.name.startswith("."):
+            elif member.isdir() or any(part.startswith(".") for part in parts.parts):
                 continue
             elif not member.isreg() or member.issparse():
                 reasons.append(f"'{name[:80]}': a link, device or sparse file")
@@ -192,9 +192,10 @@ def _scan(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], list[str], list[s
                 places[name] = (member.offset_data, member.size)
                 if not _is_image(name):
                     others.append(name)
-    end = file.seek(0, os.SEEK_END)
-    if any(offset + size > end for offset, size in places.values()):
-        raise tarfile.TarError("it ends inside a file")
+        # tarfile stops without a word at a damaged header; a whole archive ends with a block of zeros.
+        file.seek(archive.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.TarError(f"no entry and no end at byte {archive.offset:,}")
     return places, others, reasons
 
 

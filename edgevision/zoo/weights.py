@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,16 +187,18 @@ def _read_torch(path: Path, max_bytes: int) -> Any:
         raise
     except Exception as error:
         # torch raises UnpicklingError for code it refuses, and a dozen other types for damaged bytes.
-        text = str(error)
-        if "Unsupported global" in text or "unsupported operand" in text or "Unsupported class" in text:
-            name = text.split("GLOBAL ", 1)[-1].split(" ", 1)[0] if "GLOBAL " in text else "unknown"
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
             raise UsageError(
-                f"the weights file holds code ({name}), which is refused and was not run",
+                f"the weights file holds code ({code[1]}), which is refused and was not run",
                 where=str(path),
                 fix="save the tensors alone where the file came from: torch.save(model.state_dict(), path)",
             ) from error
-        first = text.strip().splitlines()[0][:160] if text.strip() else type(error).__name__
-        raise UsageError(f"the file is not a whole checkpoint: {first}", where=str(path), fix=_AGAIN) from error
+        # torch wraps the cause in advice to read the file unsafely, which is not ours to give.
+        cause = str(error.__context__ or error).strip() or type(error).__name__
+        raise UsageError(
+            f"the file is not a whole checkpoint: {cause.splitlines()[0][:160]}", where=str(path), fix=_AGAIN
+        ) from error
 
 
 def _unwrapped(raw: Any, path: Path) -> Mapping[str, Any]:
