@@ -205,9 +205,7 @@ class _Integerizer:
         handler = getattr(self, f"_on_{node.op}", None)
         if node.op in MOVES and node.inputs[0] in self._quant:
             self._move(node)
-        elif node.op in TABLE_FUNCTIONS and self._table(node):
-            return
-        elif handler is not None and handler(node):
+        elif (node.op in TABLE_FUNCTIONS and self._table(node)) or (handler is not None and handler(node)):
             return
         else:
             self._nodes.append(node)

@@ -18,45 +18,7 @@ from edgevision.compiler.kernels.gemm import dense_operands, dense_parameters, p
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
 from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group
 from edgevision.compiler.simd import Simd
-
-
-@dataclass(frozen=True)
-class Window:
-    """Geometry shared by every sliding kernel; sizes and paddings in pixels.
-
-    Attributes:
-        images: batch size.
-        height, width, out_height, out_width: of one image.
-        kernel, stride, dilation: (vertical, horizontal).
-        top, left: padding before the first row and column.
-    """
-
-    images: int
-    height: int
-    width: int
-    out_height: int
-    out_width: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    top: int
-    left: int
-
-    def columns_inside(self, column: int, tap: int) -> bool:
-        """Whether tap `tap` of output column `column` reads inside the frame."""
-        return 0 <= column * self.stride[1] + tap * self.dilation[1] - self.left < self.width
-
-    @property
-    def rows_always_inside(self) -> bool:
-        """Whether no kernel row ever leaves the frame."""
-        last = (self.out_height - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] - self.top
-        return self.top == 0 and last < self.height
-
-    @property
-    def leaves_frame(self) -> bool:
-        """Whether any tap of any output pixel falls outside the frame."""
-        last = (self.out_width - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] - self.left
-        return not (self.rows_always_inside and self.left == 0 and last < self.width)
+from edgevision.graph.geometry import Window
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.conv import Block, Window, column_blocks
+from edgevision.compiler.kernels.conv import Block, column_blocks
 from edgevision.compiler.simd import Simd
+from edgevision.graph.geometry import Window
 
 
 @dataclass(frozen=True)

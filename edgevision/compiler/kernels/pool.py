@@ -9,8 +9,8 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.conv import Window
 from edgevision.compiler.simd import Simd
+from edgevision.graph.geometry import Window
 
 #: Independent partial sums of a global average, to hide the latency of the adder.
 PARTIALS = 4

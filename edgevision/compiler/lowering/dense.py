@@ -9,13 +9,13 @@ import numpy as np
 
 from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
-from edgevision.compiler.kernels.conv import Window
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
 from edgevision.compiler.kernels.tile import k_group
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
+from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Node
 
@@ -79,18 +79,6 @@ def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool
     return Layer(weight, bias, None, int(node.get("group", 1)), np.zeros((), np.int32), integer=False)
 
 
-def window_of(node: Node, x: tuple[int, ...], y: tuple[int, ...], kernel: tuple[int, int]) -> Window:
-    """Geometry of a sliding operator on an image (N, C, H, W)."""
-    stride, dilation = tuple(node.get("strides", (1, 1))), tuple(node.get("dilations", (1, 1)))
-    pads = list(node.get("pads", (0, 0, 0, 0)))
-    auto = node.get("auto_pad", b"NOTSET")
-    if auto in (b"SAME_UPPER", b"SAME_LOWER"):
-        for axis in (0, 1):
-            total = max(0, (y[2 + axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1 - x[2 + axis])
-            pads[axis] = total // 2 if auto == b"SAME_UPPER" else -(-total // 2)
-    return Window(x[0], x[2], x[3], y[2], y[3], kernel, stride, dilation, pads[0], pads[1])
-
-
 def lower_conv(builder: Builder, node: Node) -> bool:
     """Conv, IntConv and ByteWeightConv on images."""
     x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
@@ -100,7 +88,7 @@ def lower_conv(builder: Builder, node: Node) -> bool:
     depthwise_layer = layer.group == layer.weight.shape[0] == x[1] and layer.group > 1
     if not depthwise_layer and layer.group > MOST_GROUPS:
         return False
-    window = window_of(node, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
+    window = window_of(node.attributes, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
     finish = _Finish(builder, node, layer, window.out_height * window.out_width)
     if depthwise_layer:
         _depthwise(builder, node, layer, window, finish)

@@ -103,7 +103,7 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
 def rules() -> dict[str, Any]:
     """Operators of this file."""
     unary = (*tails.UNARY, *tails.BINARY, "Gelu", "HardSigmoid", "Clip", "Quantize")
-    found: dict[str, Any] = {name: lower_elementwise for name in unary}
+    found: dict[str, Any] = dict.fromkeys(unary, lower_elementwise)
     found["Dequantize"] = lower_dequantize
     for name in ("IntAdd", "IntMul", "IntLookup"):
         found[name] = lower_byte_operation

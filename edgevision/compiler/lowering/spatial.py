@@ -8,12 +8,11 @@ import numpy as np
 
 from edgevision.compiler.kernels import elementwise, pool
 from edgevision.compiler.kernels.chain import Chain, Store
-from edgevision.compiler.kernels.conv import Window
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
-from edgevision.compiler.lowering.dense import window_of
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value, rows_are_planes
+from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Node
 
@@ -70,7 +69,7 @@ def lower_pool(builder: Builder, node: Node) -> bool:
     is_bytes = value.dtype == "uint8" and value.quant is None
     if not maximum or not is_bytes:
         value, is_bytes = builder.float_rows(node.inputs[0]), False
-    window = window_of(node, x, y, tuple(node.attributes["kernel_shape"]))
+    window = window_of(node.attributes, x, y, tuple(node.attributes["kernel_shape"]))
     tail = Tail(builder, node.outputs[0])
     if not is_bytes:
         tail.extend()

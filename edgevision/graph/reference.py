@@ -1,0 +1,208 @@
+"""The integer reference: a graph of explicit integer operators run in numpy, slow and obvious.
+
+It follows quant/NUMERICS.md through `graph.numerics`; the compiled program must give the same bytes. Float operators
+outside section 5 are computed by onnx's own reference and carry no bit-exactness promise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from edgevision.graph import ir, numerics
+from edgevision.graph.integer import Quant, integerize
+from edgevision.graph.ir import Graph, Node
+
+#: Unary operators with a defined sequence of operations (NUMERICS.md section 5).
+UNARY = {
+    "Relu": "relu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "HardSwish": "hard_swish",
+    "Erf": "erf",
+    "Exp": "exp",
+    "Gelu": "gelu",
+}
+
+
+def run(model: onnx.ModelProto, *inputs: np.ndarray) -> list[np.ndarray]:
+    """Run a quantised ONNX model as NUMERICS.md defines it; returns every graph output.
+
+    Args:
+        inputs: one array for each graph input, in order.
+    """
+    graph = integerize(ir.read(model))
+    values = evaluate(graph, dict(zip(graph.inputs, inputs, strict=True)))
+    return [values[name] for name in graph.outputs]
+
+
+def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Values of every tensor of an integer graph for the given inputs."""
+    values: dict[str, np.ndarray] = dict(feeds)
+
+    def get(name: str) -> np.ndarray:
+        return values[name] if name in values else graph.constants[name]
+
+    for node in graph.nodes:
+        handler = _HANDLERS.get(node.op)
+        arguments = [get(name) for name in node.inputs if name]
+        if handler is not None and node.domain == "edgevision.integer":
+            values[node.outputs[0]] = handler(node, *arguments)
+        elif node.op in UNARY and arguments[0].dtype == np.float32:
+            values[node.outputs[0]] = numerics.FUNCTIONS[UNARY[node.op]](arguments[0])
+        else:
+            part = ir.to_model(graph, [node], [n for n in dict.fromkeys(node.inputs) if n in values], node.outputs)
+            made = ReferenceEvaluator(part).run(None, {n: values[n] for n in node.inputs if n in values})
+            values.update(zip(node.outputs, made, strict=True))
+    return values
+
+
+def _along(array: np.ndarray, ndim: int, axis: int | None) -> np.ndarray:
+    """A per-channel array shaped to broadcast along `axis`."""
+    array = np.asarray(array)
+    if array.ndim == 0 or axis is None:
+        return array
+    shape = [1] * ndim
+    shape[axis] = -1
+    return array.reshape(shape)
+
+
+def _quantize(node: Node, x: np.ndarray) -> np.ndarray:
+    quant: Quant = node.attributes["quant"]
+    scale, zero = (_along(a, x.ndim, quant.axis) for a in (quant.scale, quant.zero_point))
+    return numerics.quantize(x, scale, zero)
+
+
+def _dequantize(node: Node, q: np.ndarray) -> np.ndarray:
+    quant: Quant = node.attributes["quant"]
+    return numerics.dequantize(
+        q, _along(quant.scale, q.ndim, quant.axis), _along(quant.zero_point, q.ndim, quant.axis)
+    )
+
+
+def _finish(node: Node, accumulator: np.ndarray, axis: int) -> np.ndarray:
+    """Bytes, or float where the operator leaves the integers (sections 4 and 8)."""
+    out: Quant | None = node.get("out")
+    scale = _along(np.asarray(node.attributes["scale"], np.float32).reshape(-1), accumulator.ndim, axis)
+    if out is None:
+        return accumulator.astype(np.int32).astype(np.float32) * scale
+    zero = _along(out.zero_point, accumulator.ndim, out.axis)
+    return numerics.requantize(accumulator, scale, zero, int(node.attributes["low"]), int(node.attributes["high"]))
+
+
+def _int_conv(node: Node, x: np.ndarray) -> np.ndarray:
+    weight: np.ndarray = node.attributes["weight"]
+    zero = _along(np.asarray(node.attributes["x_zero"]), 4, 1)
+    steps = x.astype(np.int64) - zero
+    accumulator = convolve(steps, weight.astype(np.int64), node) + node.attributes["bias"].reshape(1, -1, 1, 1)
+    return _finish(node, accumulator, 1)
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, node: Node) -> np.ndarray:
+    """Integer convolution (N, C, H, W) x (O, C/g, kh, kw), out of frame is zero; exact in int64."""
+    from edgevision.graph.geometry import window_of
+
+    channels, _, kh, kw = weight.shape
+    group = int(node.get("group", 1))
+    out_shape = output_size(node, x.shape, (kh, kw))
+    window = window_of(node.attributes, x.shape, (x.shape[0], channels, *out_shape), (kh, kw))
+    below = max(0, (window.out_height - 1) * window.stride[0] + (kh - 1) * window.dilation[0] + 1 - window.top - x.shape[2])
+    right = max(0, (window.out_width - 1) * window.stride[1] + (kw - 1) * window.dilation[1] + 1 - window.left - x.shape[3])
+    padded = np.pad(x, ((0, 0), (0, 0), (window.top, below), (window.left, right)))
+    result = np.zeros((x.shape[0], channels, window.out_height, window.out_width), np.int64)
+    grouped = padded.reshape(x.shape[0], group, -1, *padded.shape[2:])
+    kernels = weight.reshape(group, channels // group, -1, kh, kw)
+    for ky in range(kh):
+        for kx in range(kw):
+            y0, x0 = ky * window.dilation[0], kx * window.dilation[1]
+            rows = slice(y0, y0 + (window.out_height - 1) * window.stride[0] + 1, window.stride[0])
+            columns = slice(x0, x0 + (window.out_width - 1) * window.stride[1] + 1, window.stride[1])
+            # Bytes times bytes over any depth stay far below 2^53, so the float product is exact and fast.
+            tap = np.einsum(
+                "ngchw,goc->ngohw",
+                grouped[..., rows, columns].astype(np.float64),
+                kernels[..., ky, kx].astype(np.float64),
+                optimize=True,
+            )
+            result += tap.reshape(result.shape).astype(np.int64)
+    return result
+
+
+def output_size(node: Node, x: tuple[int, ...], kernel: tuple[int, int]) -> tuple[int, int]:
+    """Output height and width of a sliding operator."""
+    strides, dilations = node.get("strides", (1, 1)), node.get("dilations", (1, 1))
+    if node.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
+        return -(-x[2] // strides[0]), -(-x[3] // strides[1])
+    pads = node.get("pads", (0, 0, 0, 0))
+    sizes = [
+        (x[2 + a] + pads[a] + pads[a + 2] - dilations[a] * (kernel[a] - 1) - 1) // strides[a] + 1 for a in (0, 1)
+    ]
+    return sizes[0], sizes[1]
+
+
+def _int_gemm(node: Node, x: np.ndarray) -> np.ndarray:
+    steps = x.astype(np.float64) - np.asarray(node.attributes["x_zero"])
+    accumulator = np.rint(steps @ node.attributes["weight"].astype(np.float64).T).astype(np.int64)
+    return _finish(node, accumulator + node.attributes["bias"], x.ndim - 1)
+
+
+def _int_add(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    axis = node.attributes["out"].axis
+    (za, zb), multipliers = node.attributes["zeros"], node.attributes["multipliers"]
+    ma, mb = (m if m.size > 1 else m.reshape(()) for m in multipliers)
+    ma, mb = (_along(m, a.ndim, axis) for m in (ma, mb))
+    total = (a.astype(np.int32) - za) * ma + (b.astype(np.int32) - zb) * mb
+    return _finish(node, total, 1 if axis is None else axis)
+
+
+def _int_mul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    za, zb = node.attributes["zeros"]
+    product = (a.astype(np.int32) - za) * (b.astype(np.int32) - zb)
+    return _finish(node, product, node.attributes["out"].axis or 1)
+
+
+def _int_lookup(node: Node, x: np.ndarray) -> np.ndarray:
+    return node.attributes["table"][x]
+
+
+def _int_pool(node: Node, x: np.ndarray) -> np.ndarray:
+    total = (x.astype(np.int64) - int(node.attributes["x_zero"])).sum(axis=(2, 3), keepdims=True)
+    return _finish(node, total, 1)
+
+
+def _byte_weight(node: Node, x: np.ndarray) -> np.ndarray:
+    """A float layer with byte weights: ordinary float arithmetic, no bit-exactness promise."""
+    weight = node.attributes["weight"].astype(np.float32)
+    scale, bias = node.attributes["scale"], node.attributes["bias"]
+    if node.op == "ByteWeightGemm":
+        return (x @ weight.T) * scale + bias
+    kept = {k: v for k, v in node.attributes.items() if k not in ("weight", "scale", "bias")}
+    helper = onnx.helper.make_node("Conv", ["x", "w"], ["y"], **kept)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [helper],
+            "conv",
+            [onnx.helper.make_tensor_value_info(n, 1, None) for n in "xw"],
+            [onnx.helper.make_tensor_value_info("y", 1, None)],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+    )
+    (y,) = ReferenceEvaluator(model).run(None, {"x": x, "w": weight})
+    return y * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
+
+
+_HANDLERS: dict[str, Any] = {
+    "Quantize": _quantize,
+    "Dequantize": _dequantize,
+    "IntConv": _int_conv,
+    "IntGemm": _int_gemm,
+    "IntAdd": _int_add,
+    "IntMul": _int_mul,
+    "IntLookup": _int_lookup,
+    "IntPool": _int_pool,
+    "ByteWeightConv": _byte_weight,
+    "ByteWeightGemm": _byte_weight,
+}
