@@ -126,12 +126,12 @@ def _write(
 def _missed(job: Job, outcome: Outcome, out: Path, max_drop: float) -> AccuracyMissed:
     full = job.float_accuracy or 0.0
     lost = full - outcome.best.accuracy
-    why = "every layer was tried in float" if outcome.finished else "the time was up"
+    why = "every operator was tried in float" if outcome.finished else "the time was up"
     return AccuracyMissed(
         f"expected to lose at most {max_drop:g} points of {full:.2f} %, the best point loses {lost:.2f}: "
         f"missed by {lost - max_drop:.2f}",
         where=str(out),
-        fix=f"the best point, with {len(outcome.best.layers)} layers in float, is written; raise --max-drop"
+        fix=f"the best point, with {len(outcome.best.layers)} operators in float, is written; raise --max-drop"
         + ("" if outcome.finished else " or --max-minutes"),
         reasons=[f"{len(outcome.tried)} points tried; {why}"],
     )

@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.canonical import MOVES
-from edgevision.compress.layers import refuse_unknown, weight_of
-from edgevision.compress.onnxgraph import Index, copy_of, finished, prune, sort_nodes
+from edgevision.compress.layers import MOVES, refuse_unknown, weight_of
+from edgevision.compress.onnxgraph import Index, attribute, copy_of, finished, prune, redirect, sort_nodes
 
 #: Input of a switchable graph: one bool per layer, true leaves it in float.
 SWITCH = "edgevision.switch"
@@ -109,8 +108,23 @@ def switchable(quantised: onnx.ModelProto, original: onnx.ModelProto, names: Seq
             chosen = f"{on}.{slot}"
             graph.node.append(helper.make_node("Where", [on, choice, tensor], [chosen], name=chosen))
             node.input[slot] = chosen
+    _dequantise_weights(graph)
     sort_nodes(graph)
+    prune(graph)
     return finished(model)
+
+
+def _dequantise_weights(graph: onnx.GraphProto) -> None:
+    """Do now what a session would do on every run: it folds no DequantizeLinear."""
+    index = Index.of(graph)
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in index.constants:
+            integers, scale = index.array(node.input[0]), index.array(node.input[1])
+            shape = [1] * integers.ndim
+            shape[attribute(node, "axis", 1)] = -1
+            value = integers.astype(np.float32) * scale.reshape(shape)
+            graph.initializer.append(numpy_helper.from_array(value, f"{node.output[0]}.value"))
+            redirect(graph.node, node.output[0], f"{node.output[0]}.value")
 
 
 def _own_constants(name: str, original: onnx.ModelProto) -> dict[int, np.ndarray]:

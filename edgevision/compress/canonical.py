@@ -29,7 +29,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.layers import weight_of
+from edgevision.compress.layers import MOVES, weight_of
 from edgevision.compress.onnxgraph import (
     WEIGHTED,
     Index,
@@ -41,9 +41,6 @@ from edgevision.compress.onnxgraph import (
     set_attribute,
 )
 from edgevision.errors import Unsupported
-
-#: Operators that move values without computing, and so can run on integers as they are.
-MOVES = ("Split", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "MaxPool", "Identity")
 
 #: Operators whose output lies in [0, 1].
 UNIT_RANGE = ("Sigmoid", "HardSigmoid", "Softmax")

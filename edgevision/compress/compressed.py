@@ -32,7 +32,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class LayerSensitivity(msgspec.Struct, frozen=True):
-    """What quantising one layer costs.
+    """What quantising one layer costs, or one operator without weights, such as an Add.
 
     Attributes:
         sqnr_db: signal to quantisation noise at the network's output, to the float graph, when this layer alone is

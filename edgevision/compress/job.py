@@ -13,10 +13,9 @@ import onnx
 import torch
 
 from edgevision.compress.bypass import left_in_float
-from edgevision.compress.canonical import MOVES
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
 from edgevision.compress.fold import fold_batch_norm
-from edgevision.compress.layers import quantised_layers, refuse_unknown
+from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.quantize import quantize
 from edgevision.compress.search import Outcome, hold_accuracy
@@ -160,8 +159,8 @@ class Job:
         return min(count, self.evaluate_limit or count)
 
     def rank(self, deadline: float) -> tuple[LayerSensitivity, ...]:
-        """Sensitivity of each quantised layer; empty when nothing is quantised or there are no images."""
-        if self.data is None or "calibration" not in self.data.splits or not quantised_layers(self.graph.graph):
+        """Sensitivity of each quantised operator; empty when nothing is quantised or there are no images."""
+        if self.data is None or "calibration" not in self.data.splits or not quantised_operators(self.graph.graph):
             return ()
         images = np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=NOISE_IMAGES)])
         macs = {layer.name: layer.macs for layer in measure(self.graph).layers}
@@ -198,7 +197,7 @@ class Job:
             self.graph = left_in_float(self.graph, self.original, outcome.best.layers)
             self.keep_fp = (*self.keep_fp, *outcome.best.layers)
             self.accuracy = outcome.best.accuracy
-            change = f"{len(outcome.best.layers)} layers back in float to lose at most {max_drop:g} points"
+            change = f"{len(outcome.best.layers)} operators back in float to lose at most {max_drop:g} points"
             notes = (f"in float: {', '.join(outcome.best.layers)}", f"{len(outcome.tried)} points tried")
             self._record("hold_accuracy", Facts(change, notes, seconds=time.monotonic() - began), before)
         return outcome

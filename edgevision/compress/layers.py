@@ -10,7 +10,10 @@ from edgevision.compress.onnxgraph import WEIGHTED, Index
 from edgevision.config import nearest
 from edgevision.errors import UsageError
 
-_SHAPE_ONLY = ("QuantizeLinear", "DequantizeLinear")
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+
+#: Operators that move values without computing, and so can run on integers as they are.
+MOVES = ("Split", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "MaxPool", "Identity")
 
 
 def weighted_layers(graph: onnx.GraphProto) -> list[str]:
@@ -23,6 +26,16 @@ def quantised_layers(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes whose weight comes from a DequantizeLinear, in graph order."""
     index = Index.of(graph)
     return [node.name for node in graph.node if weight_of(node, index) not in (None, *node.input)]
+
+
+def quantised_operators(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that compute from something dequantised, with weights or without, in graph order."""
+    index = Index.of(graph)
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type not in (*_QUANTISERS, *MOVES) and any(index.made_by(i, "DequantizeLinear") for i in node.input)
+    ]
 
 
 def weight_of(node: onnx.NodeProto, index: Index) -> str | None:
@@ -42,7 +55,7 @@ def refuse_unknown(graph: onnx.GraphProto, names: Sequence[str]) -> None:
     Raises:
         UsageError: with the nearest known name for each.
     """
-    known = [node.name for node in graph.node if node.op_type not in _SHAPE_ONLY]
+    known = [node.name for node in graph.node if node.op_type not in _QUANTISERS]
     reasons = [f"no layer is called '{name}'{nearest(name, known)}" for name in names if name not in known]
     if reasons:
         raise UsageError(

@@ -70,7 +70,7 @@ def hold_accuracy(
         layers = tuple(ranked[:count])
         accuracy = evaluate(f"float {count}", left_in_float(quantised, original, layers))
         tried.append(Point(layers, accuracy))
-        progress("hold accuracy", count, len(ranked), f"{count} layers in float: {accuracy:.2f} %")
+        progress("hold accuracy", count, len(ranked), f"{count} operators in float: {accuracy:.2f} %")
         return accuracy >= target
 
     low, high, finished = 0, 0 if start >= target else None, True

@@ -16,7 +16,7 @@ import onnx
 
 from edgevision.compress.bypass import SWITCH, left_in_float, switchable
 from edgevision.compress.compressed import LayerSensitivity
-from edgevision.compress.layers import quantised_layers
+from edgevision.compress.layers import quantised_operators
 from edgevision.compress.onnxgraph import rebatched
 from edgevision.compress.session import session
 from edgevision.compress.work import Rows
@@ -56,7 +56,7 @@ def rank_layers(
     rows: Rows | None = None,
     progress: Progress = silent,
 ) -> tuple[LayerSensitivity, ...]:
-    """Rank the quantised layers, the one that hurts most first.
+    """Rank the quantised operators, those without weights too, the one that hurts most first.
 
     Args:
         quantised: a canonical QDQ graph.
@@ -73,7 +73,7 @@ def rank_layers(
         Rows sorted by falling `sqnr_gain_db`; the first `NAMED` whose gain is positive carry their `keep_fp` line.
     """
     rows = rows or Rows()
-    names = quantised_layers(quantised.graph)
+    names = quantised_operators(quantised.graph)
     all_quantised, gains = _gains(quantised, original, images, names, rows, deadline, progress)
     ranked = sorted(gains, key=lambda name: (-gains[name], name))
     accuracy = _accuracy_gains(quantised, original, ranked[:MEASURED], evaluate, deadline, progress)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from edgevision.compress.onnxgraph import rebatched
 from edgevision.errors import Unsupported
 
 
@@ -36,15 +37,23 @@ def session(model: onnx.ModelProto, *, threads: int = 2, optimise: bool = True) 
         ) from error
 
 
-def predictor(model: onnx.ModelProto, *, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(model: onnx.ModelProto, *, batch: int = 16, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
     """A function from float32 images (N, C, H, W) to outputs (N, ...).
 
-    Images are run one at a time: the graph has batch 1.
+    The graph has batch 1; it is run on `batch` images at a time where its shapes allow another batch, which is faster.
     """
-    runner = session(model, threads=threads)
+    many = rebatched(model, batch)
+    size = batch if many is not None else 1
+    runner = session(many or model, threads=threads)
     name = runner.get_inputs()[0].name
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return np.concatenate([runner.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))])
+        parts = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            short = size - len(part)
+            full = np.concatenate([part, np.zeros((short, *part.shape[1:]), part.dtype)]) if short else part
+            parts.append(runner.run(None, {name: full})[0][: len(part)])
+        return np.concatenate(parts)
 
     return predict
