@@ -1,0 +1,142 @@
+"""Make numerics.json: golden vectors of NUMERICS.md by exact rational arithmetic, independent of numpy.
+
+Run from anywhere: `python quant/golden/make.py`. Uses only the standard library; the file it writes is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+SEED = 20
+
+
+def rint(x: Fraction) -> int:
+    """Nearest integer, ties to even."""
+    return round(x)
+
+
+def binary32(x: Fraction) -> Fraction:
+    """Nearest binary32 value, ties to even; normal range only."""
+    if x == 0:
+        return Fraction(0)
+    exponent = math.floor(math.log2(abs(x)))
+    while abs(x) >= Fraction(2) ** (exponent + 1):
+        exponent += 1
+    while abs(x) < Fraction(2) ** exponent:
+        exponent -= 1
+    ulp = Fraction(2) ** (exponent - 23)
+    return rint(x / ulp) * ulp
+
+
+def binary64(x: Fraction) -> Fraction:
+    """Nearest binary64 value."""
+    return Fraction(x.numerator / x.denominator) if x else Fraction(0)
+
+
+def clamp(x, low, high):
+    """X bounded to [low, high]."""
+    return max(low, min(high, x))
+
+
+def single(x: float) -> Fraction:
+    """A Python float as the nearest binary32."""
+    return Fraction(struct.unpack("f", struct.pack("f", x))[0])
+
+
+def quantize(v: Fraction, s: Fraction, z: int, low: int = 0, high: int = 255) -> int:
+    """Section 2."""
+    r = binary32(binary64(1 / s))
+    return clamp(rint(clamp(binary32(v * r), -(2**21), 2**21)) + z, low, high)
+
+
+def requantize(acc: int, m: Fraction, z: int, low: int, high: int) -> int:
+    """Section 4."""
+    t = binary32(binary32(Fraction(acc)) * m)
+    return clamp(rint(clamp(t, -(2**21), 2**21)) + z, low, high)
+
+
+def horner(x: Fraction, coefficients: list[float]) -> Fraction:
+    """Horner's rule, every operation rounded."""
+    value = single(coefficients[0])
+    for c in coefficients[1:]:
+        value = binary32(binary32(value * x) + single(c))
+    return value
+
+
+ERF_P = [1.9868125491484534e-06, 0.0002845638373401016, 0.003883219789713621, 0.05310135334730148, 0.19354206323623657,
+         1.1283791065216064]  # fmt: skip
+ERF_Q = [3.742038461496122e-05, 0.0011855426710098982, 0.015206998214125633, 0.11534876376390457, 0.5048547387123108,
+         1.0]  # fmt: skip
+EXP_P = [0.0013814466074109077, 0.008368780836462975, 0.04166839271783829, 0.1666651964187622, 0.4999999403953552, 1.0,
+         1.0]  # fmt: skip
+
+
+def erf(x: Fraction) -> Fraction:
+    """Section 5."""
+    x = clamp(x, Fraction(-4), Fraction(4))
+    y = binary32(x * x)
+    return binary32(binary32(x * horner(y, ERF_P)) / horner(y, ERF_Q))
+
+
+def gelu(x: Fraction) -> Fraction:
+    """Section 5."""
+    return binary32(binary32(x / 2) * binary32(erf(binary32(x * single(0.7071067811865476))) + 1))
+
+
+def exp(x: Fraction) -> Fraction:
+    """Section 5."""
+    x = clamp(x, Fraction(-87), Fraction(88))
+    n = rint(binary32(x * single(1.4426950216293335)))
+    rest = binary32(x - binary32(n * single(0.693145751953125)))
+    rest = binary32(rest - binary32(n * single(1.428606765330187e-06)))
+    return horner(rest, EXP_P) * Fraction(2) ** n
+
+
+def sigmoid(x: Fraction) -> Fraction:
+    """Section 5."""
+    return binary32(1 / binary32(exp(-x) + 1))
+
+
+def bits(x: Fraction) -> int:
+    """Bit pattern of a binary32 value."""
+    return struct.unpack("I", struct.pack("f", float(x)))[0]
+
+
+def vectors() -> dict:
+    """All vectors, deterministic."""
+    rng = random.Random(SEED)
+    found: dict = {"version": 1, "quantize": [], "dequantize": [], "requantize": [], "add": [], "functions": {}}
+    for _ in range(200):
+        s, z = single(rng.choice([2.0**-6, rng.uniform(1e-4, 0.3)])), rng.randrange(256)
+        v = single(float(s) * rng.choice([rng.uniform(-300, 300), rng.randrange(-300, 300) + 0.5]))
+        low, high = sorted(rng.sample(range(256), 2)) if rng.random() < 0.3 else (0, 255)
+        found["quantize"].append([float(v), float(s), z, low, high, quantize(v, s, z, low, high)])
+        q = rng.randrange(256)
+        found["dequantize"].append([q, float(s), z, bits(binary32(binary32(Fraction(q - z)) * s))])
+    for acc in [0, 1, -1, 2**24 - 1, 2**24 + 1, 2**31 - 1, -(2**31)] + [rng.randrange(-(2**26), 2**26) for _ in range(200)]:
+        m, z = single(rng.choice([2.0**-12, 0.5, rng.uniform(1e-7, 1e-3)])), rng.randrange(256)
+        found["requantize"].append([acc, float(m), z, 0, 255, requantize(acc, m, z, 0, 255)])
+    for _ in range(200):
+        sa, sb, so = (single(10 ** rng.uniform(-3, 0)) for _ in range(3))
+        a, b, za, zb, zo = (rng.randrange(256) for _ in range(5))
+        ra, rb = binary64(sa / so), binary64(sb / so)
+        k = 13 - math.floor(math.log2(max(ra, rb)))
+        ma, mb = rint(ra * Fraction(2) ** k), rint(rb * Fraction(2) ** k)
+        acc = (a - za) * ma + (b - zb) * mb
+        out = clamp(rint(Fraction(acc) / Fraction(2) ** k) + zo, 0, 255)
+        found["add"].append([a, b, float(sa), float(sb), float(so), za, zb, zo, out])
+    for name, function in (("erf", erf), ("gelu", gelu), ("exp", exp), ("sigmoid", sigmoid)):
+        points = [single(x) for x in (0.0, 1.0, -1.0, 0.5, 4.0, -4.0, 10.0, -10.0)]
+        points += [single(rng.uniform(-8, 8)) for _ in range(100)]
+        found["functions"][name] = [[bits(x), bits(function(x))] for x in points]
+    return found
+
+
+if __name__ == "__main__":
+    text = json.dumps(vectors(), separators=(",", ":"))
+    Path(__file__).with_name("numerics.json").write_text(text.replace("],[", "],\n["), encoding="utf-8")

@@ -1,0 +1,76 @@
+"""The numpy reference against vectors made by exact rational arithmetic."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgevision.graph import numerics
+from edgevision.resources import shipped
+
+GOLDEN = json.loads((shipped("quant") / "golden" / "numerics.json").read_text())
+
+
+def test_version_in_the_specification_is_the_one_implemented():
+    text = (shipped("quant") / "NUMERICS.md").read_text()
+    assert f"Version: {numerics.VERSION}" in text
+    assert GOLDEN["version"] == numerics.VERSION
+
+
+def test_quantize_matches_rational_arithmetic():
+    for v, s, z, low, high, expected in GOLDEN["quantize"]:
+        assert int(numerics.quantize(np.float32(v), s, z, low, high)) == expected
+
+
+def test_dequantize_matches_rational_arithmetic():
+    for q, s, z, expected in GOLDEN["dequantize"]:
+        assert int(numerics.dequantize(np.uint8([q]), s, z).view(np.uint32)[0]) == expected
+
+
+def test_requantize_matches_rational_arithmetic():
+    for acc, m, z, low, high, expected in GOLDEN["requantize"]:
+        assert int(numerics.requantize(np.int32(acc), m, z, low, high)) == expected
+
+
+def test_integer_addition_matches_rational_arithmetic():
+    for a, b, sa, sb, so, za, zb, zo, expected in GOLDEN["add"]:
+        ma, mb, k = numerics.add_multipliers(sa, sb, so)
+        total = np.int32((a - za) * ma + (b - zb) * mb)
+        assert int(numerics.requantize(total, 2.0**-k, zo, 0, 255)) == expected
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN["functions"]))
+def test_float_functions_match_rational_arithmetic_exactly(name):
+    points = np.array(GOLDEN["functions"][name], np.uint32)
+    got = numerics.FUNCTIONS[name](points[:, 0].view(np.float32))
+    # Compared as values: rationals have no negative zero.
+    assert np.array_equal(got, points[:, 1].view(np.float32))
+
+
+def test_golden_file_is_what_its_program_makes():
+    program = shipped("quant") / "golden" / "make.py"
+    code = f"import runpy, json; print(json.dumps(runpy.run_path({str(program)!r})['vectors']()))"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(made) == GOLDEN
+
+
+@given(st.floats(-30, 30, width=32))
+def test_functions_are_close_to_their_definitions(x):
+    from math import erf, exp
+
+    value = np.float32([x])
+    assert abs(float(numerics.erf(value)[0]) - erf(x)) < 6e-7
+    assert abs(float(numerics.gelu(value)[0]) - x * 0.5 * (1 + erf(x / 2**0.5))) < 4e-7 * max(1, abs(x))
+    assert abs(float(numerics.sigmoid(value)[0]) - 1 / (1 + exp(-x))) < 3e-7
+
+
+@given(st.floats(1e-4, 1.0), st.floats(1e-4, 1.0), st.floats(1e-4, 1.0))
+def test_add_multipliers_hold_fourteen_bits_and_never_overflow(sa, sb, so):
+    ma, mb, k = numerics.add_multipliers(sa, sb, so)
+    assert 2**13 <= max(ma, mb) <= 2**14
+    assert 255 * (ma + mb) < 2**24
+    assert abs(ma * 2.0**-k - np.float32(sa) / np.float64(np.float32(so))) <= 2.0 ** -(k + 1)
