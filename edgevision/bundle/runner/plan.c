@@ -189,7 +189,8 @@ static int tensor_line(struct reader *r, const struct ev_plan *plan, struct ev_t
     return 0;
 }
 
-/* "inputs N i j ...": each of the N must be a tensor of that place, in order. */
+/* "inputs N i j ...": each of the N must be a tensor of that place, in order. Other tensors of the place are views of
+ * one of them in another shape: kernels see flat arrays where the graph has four dimensions. */
 static int ports(struct reader *r, struct ev_plan *plan, const char *name, enum ev_place place, int *total, int **list)
 {
     if (keyword(r, name) || count(r, "a count", plan->tensor_count, total))
@@ -203,11 +204,13 @@ static int ports(struct reader *r, struct ev_plan *plan, const char *name, enum 
         if (tensor->place != place || tensor->offset != (uint64_t)i)
             return wrong(r, "the tensors of that place in order", name);
     }
-    int all = 0;
-    for (int i = 0; i < plan->tensor_count; i++)
-        all += plan->tensors[i].place == place;
-    if (all != *total)
-        return wrong(r, "every tensor of that place listed once", name);
+    for (int i = 0; i < plan->tensor_count; i++) {
+        const struct ev_tensor *tensor = &plan->tensors[i];
+        if (tensor->place != place)
+            continue;
+        if (tensor->offset >= (uint64_t)*total || tensor->bytes != plan->tensors[(*list)[tensor->offset]].bytes)
+            return wrong(r, "every tensor of that place to be of the size of the one listed", name);
+    }
     return end_of_line(r);
 }
 
