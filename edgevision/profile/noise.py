@@ -44,11 +44,14 @@ def flags(
         )
     if other_load is not None and other_load > OTHER_LOAD:
         found.append(f"noisy: other processes kept {other_load:.1f} cores busy during the measurement")
-    for name, value in latencies.items():
-        if value.iqr > SPREAD * value.median.value:
-            found.append(
-                f"noisy: {name} spreads by {value.iqr / value.median.value:.0%} (interquartile range / median)"
-            )
+    spreads = {name: value.iqr / value.median.value for name, value in latencies.items()}
+    wild = [name for name, spread in spreads.items() if spread > SPREAD]
+    if wild:
+        worst = max(wild, key=lambda name: spreads[name])
+        found.append(
+            f"noisy: single runs of {len(wild)} of {len(spreads)} engines spread by up to {spreads[worst]:.0%} "
+            f"(interquartile range / median, {worst})"
+        )
     return tuple(found)
 
 

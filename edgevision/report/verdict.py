@@ -50,7 +50,8 @@ def _sentence(group: Group, best: Point, ours: Sequence[Point]) -> str:
         text += f" at {words.percent(best.accuracy.value)} % top-1"
         floats = [p for p in ours if p.recipe == "fp32" and p.accuracy and p is not best]
         if floats and floats[0].accuracy:
-            text += f" ({best.accuracy.value - floats[0].accuracy.value:+.1f} points against fp32)"
+            points = f"{best.accuracy.value - floats[0].accuracy.value:+.1f}".replace("-", "−")
+            text += f" ({points} points against fp32)"
     return text + "."
 
 

@@ -111,7 +111,8 @@ def test_one_engine_slowing_down_alone_is_not_the_machine():
     assert noise.flags(windows, SUMMARY, {}, {}) == ()
 
 
-def test_spread_of_single_runs_is_flagged_by_engine():
-    wild = {"a": latency([[1_000_000, 2_000_000, 3_000_000, 4_000_000]])}
-    (flag,) = noise.flags({"a": steady(1)}, wild, {}, {})
-    assert flag.startswith("noisy: a spreads")
+def test_spread_of_single_runs_names_the_worst_engine():
+    wild = latency([[1_000_000, 2_000_000, 3_000_000, 4_000_000]])
+    wilder = latency([[1_000_000, 2_000_000, 3_000_000, 9_000_000, 20_000_000]])
+    (flag,) = noise.flags({"a": steady(1)}, {**SUMMARY, "b": wild, "c": wilder}, {}, {})
+    assert flag.startswith("noisy: single runs of 2 of 3 engines") and flag.endswith("c)")
