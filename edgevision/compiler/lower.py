@@ -34,9 +34,7 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
     for name in graph.inputs:
         typed = graph.types[name]
         builder.storages.append(Storage(typed.elements, typed.dtype, "input"))
-        layout = "planes" if len(typed.shape) == 4 else "rows"
-        pitch = 0 if layout == "planes" else builder.extent(name).channels
-        builder.put(name, Value(len(builder.storages) - 1, typed.dtype, layout, pitch))
+        builder.put_as_onnx(name, len(builder.storages) - 1, typed.dtype)
     waiting: list[Node] = []
     for index, node in enumerate(graph.nodes):
         progress("lower", index, len(graph.nodes))

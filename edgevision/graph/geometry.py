@@ -46,9 +46,7 @@ class Window:
         return not (self.rows_always_inside and self.left == 0 and last < self.width)
 
 
-def window_of(
-    attributes: Mapping[str, Any], x: tuple[int, ...], y: tuple[int, ...], kernel: tuple[int, int]
-) -> Window:
+def window_of(attributes: Mapping[str, Any], x: tuple[int, ...], y: tuple[int, ...], kernel: tuple[int, int]) -> Window:
     """Geometry of a sliding ONNX operator from an image (N, C, H, W) of shape `x` to one of shape `y`.
 
     >>> window_of({"pads": [1, 1, 1, 1], "strides": [2, 2]}, (1, 3, 8, 8), (1, 4, 4, 4), (3, 3)).left

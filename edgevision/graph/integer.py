@@ -18,6 +18,7 @@ Data movement (Split, Reshape, MaxPool, ...) keeps its ONNX name and runs on the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ def _erf64(x: np.ndarray) -> np.ndarray:
 
 
 #: Functions a table of 256 bytes can stand for, with their binary64 definition.
-TABLE_FUNCTIONS = {
+TABLE_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "Sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
     "Gelu": lambda x: 0.5 * x * (1.0 + _erf64(x / _SQRT_2)),
     "Tanh": np.tanh,
@@ -143,7 +144,8 @@ class _Integerizer:
             return None
         zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
         if zero is None or zero.dtype not in (np.uint8, np.int8):
-            self._reasons.append(f"{node.name}: expected an 8-bit constant zero point, got {getattr(zero, 'dtype', '?')}")
+            came = "no constant" if zero is None else str(zero.dtype)
+            self._reasons.append(f"{node.name}: expected an 8-bit constant zero point, got {came}")
             return None
         points = zero.astype(np.int32) + np.int32(128 if zero.dtype == np.int8 else 0)
         scale = scale.astype(np.float32)
@@ -176,7 +178,7 @@ class _Integerizer:
             return None, None, (0, 255), ""
         low, high = 0, 255
         if bounds is not None:
-            low, high = (int(b) for b in numerics.quantize(np.float32(bounds), quant.step, quant.zero))
+            low, high = (int(b) for b in numerics.quantize(np.array(bounds, np.float32), quant.step, quant.zero))
         for node in [*absorbed, reader]:
             self._done.add(id(node))
         return reader, quant, (low, high), reader.outputs[0]
@@ -373,7 +375,8 @@ class _Integerizer:
 
     def _table(self, node: Node) -> bool:
         source = self._source(node.inputs[0])
-        if source is None or not source[1].per_tensor or (node.op == "Gelu" and node.get("approximate", b"none") != b"none"):
+        approximate = node.op == "Gelu" and node.get("approximate", b"none") != b"none"
+        if source is None or not source[1].per_tensor or approximate:
             return False
         reader = self._sole_reader(node.outputs[0])
         if reader is None or reader.op != "QuantizeLinear":
@@ -382,17 +385,13 @@ class _Integerizer:
         if out is None or not out.per_tensor:
             return False
         self._done.add(id(reader))
-        table = numerics.lookup_table(
-            TABLE_FUNCTIONS[node.op], source[1].step, source[1].zero, out.step, out.zero
-        )
+        table = numerics.lookup_table(TABLE_FUNCTIONS[node.op], source[1].step, source[1].zero, out.step, out.zero)
         self._bytes(reader.outputs[0], out)
         self._emit("IntLookup", node, [source[0]], reader.outputs[0], table=table, out=out)
         return True
 
 
-def _bounded_bias(
-    weight: np.ndarray, steps: np.ndarray, bias: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bounded_bias(weight: np.ndarray, steps: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Quantise the bias to int32; a channel whose bias would overflow gets coarser steps (NUMERICS.md section 4)."""
     quantised = numerics.quantize_bias(bias, steps)
     too_large = np.abs(quantised) >= 2**30

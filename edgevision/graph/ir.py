@@ -155,9 +155,7 @@ def _require_static(nodes: Iterable[Node], types: dict[str, TensorType], model: 
 
 def to_model(graph: Graph, nodes: list[Node], inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
     """An ONNX model of some standard nodes of `graph`, with the given tensors as inputs and outputs."""
-    protos = [
-        helper.make_node(n.op, n.inputs, n.outputs, name=n.name, domain=n.domain, **n.attributes) for n in nodes
-    ]
+    protos = [helper.make_node(n.op, n.inputs, n.outputs, name=n.name, domain=n.domain, **n.attributes) for n in nodes]
     used = {name for node in nodes for name in node.inputs}
     initialisers = [
         numpy_helper.from_array(graph.constants[name], name)

@@ -13,6 +13,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from edgevision.graph import ir, numerics
+from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import Quant, integerize
 from edgevision.graph.ir import Graph, Node
 
@@ -55,7 +56,7 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
             values[node.outputs[0]] = numerics.FUNCTIONS[UNARY[node.op]](arguments[0])
         else:
             part = ir.to_model(graph, [node], [n for n in dict.fromkeys(node.inputs) if n in values], node.outputs)
-            made = ReferenceEvaluator(part).run(None, {n: values[n] for n in node.inputs if n in values})
+            made: Any = ReferenceEvaluator(part).run(None, {n: values[n] for n in node.inputs if n in values})
             values.update(zip(node.outputs, made, strict=True))
     return values
 
@@ -78,9 +79,7 @@ def _quantize(node: Node, x: np.ndarray) -> np.ndarray:
 
 def _dequantize(node: Node, q: np.ndarray) -> np.ndarray:
     quant: Quant = node.attributes["quant"]
-    return numerics.dequantize(
-        q, _along(quant.scale, q.ndim, quant.axis), _along(quant.zero_point, q.ndim, quant.axis)
-    )
+    return numerics.dequantize(q, _along(quant.scale, q.ndim, quant.axis), _along(quant.zero_point, q.ndim, quant.axis))
 
 
 def _finish(node: Node, accumulator: np.ndarray, axis: int) -> np.ndarray:
@@ -103,14 +102,13 @@ def _int_conv(node: Node, x: np.ndarray) -> np.ndarray:
 
 def convolve(x: np.ndarray, weight: np.ndarray, node: Node) -> np.ndarray:
     """Integer convolution (N, C, H, W) x (O, C/g, kh, kw), out of frame is zero; exact in int64."""
-    from edgevision.graph.geometry import window_of
-
     channels, _, kh, kw = weight.shape
     group = int(node.get("group", 1))
     out_shape = output_size(node, x.shape, (kh, kw))
     window = window_of(node.attributes, x.shape, (x.shape[0], channels, *out_shape), (kh, kw))
-    below = max(0, (window.out_height - 1) * window.stride[0] + (kh - 1) * window.dilation[0] + 1 - window.top - x.shape[2])
-    right = max(0, (window.out_width - 1) * window.stride[1] + (kw - 1) * window.dilation[1] + 1 - window.left - x.shape[3])
+    reach = [(window.kernel[a] - 1) * window.dilation[a] + 1 for a in (0, 1)]
+    below = max(0, (window.out_height - 1) * window.stride[0] + reach[0] - window.top - x.shape[2])
+    right = max(0, (window.out_width - 1) * window.stride[1] + reach[1] - window.left - x.shape[3])
     padded = np.pad(x, ((0, 0), (0, 0), (window.top, below), (window.left, right)))
     result = np.zeros((x.shape[0], channels, window.out_height, window.out_width), np.int64)
     grouped = padded.reshape(x.shape[0], group, -1, *padded.shape[2:])
@@ -137,9 +135,7 @@ def output_size(node: Node, x: tuple[int, ...], kernel: tuple[int, int]) -> tupl
     if node.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
         return -(-x[2] // strides[0]), -(-x[3] // strides[1])
     pads = node.get("pads", (0, 0, 0, 0))
-    sizes = [
-        (x[2 + a] + pads[a] + pads[a + 2] - dilations[a] * (kernel[a] - 1) - 1) // strides[a] + 1 for a in (0, 1)
-    ]
+    sizes = [(x[2 + a] + pads[a] + pads[a + 2] - dilations[a] * (kernel[a] - 1) - 1) // strides[a] + 1 for a in (0, 1)]
     return sizes[0], sizes[1]
 
 

@@ -26,11 +26,11 @@ def admitted(model: onnx.ModelProto, spec: InputSpec) -> tuple[onnx.ModelProto, 
             and one result, or an opset out of reach; all reasons at once.
     """
     notes: list[str] = []
+    _refuse(model, spec)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise UsageError(f"the file is not valid ONNX: {_first(error)}", where=model.graph.name or "model") from error
-    _refuse(model, spec)
     model = copy_of(model)
     _drop_weight_inputs(model.graph)
     opset = _opset(model)

@@ -118,7 +118,8 @@ def vectors() -> dict:
         found["quantize"].append([float(v), float(s), z, low, high, quantize(v, s, z, low, high)])
         q = rng.randrange(256)
         found["dequantize"].append([q, float(s), z, bits(binary32(binary32(Fraction(q - z)) * s))])
-    for acc in [0, 1, -1, 2**24 - 1, 2**24 + 1, 2**31 - 1, -(2**31)] + [rng.randrange(-(2**26), 2**26) for _ in range(200)]:
+    accumulators = [0, 1, -1, 2**24 - 1, 2**24 + 1, 2**31 - 1, -(2**31)]
+    for acc in accumulators + [rng.randrange(-(2**26), 2**26) for _ in range(200)]:
         m, z = single(rng.choice([2.0**-12, 0.5, rng.uniform(1e-7, 1e-3)])), rng.randrange(256)
         found["requantize"].append([acc, float(m), z, 0, 255, requantize(acc, m, z, 0, 255)])
     for _ in range(200):

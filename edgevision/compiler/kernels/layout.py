@@ -41,9 +41,7 @@ def build(name: str, spec: Layout, simd: Simd) -> Any:
     parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
     parameters.append(("output", spec.row_elements if spec.to_rows else planes, spec.chain.store.dtype))
     with emit.kernel(name, parameters) as (buffers, made):
-        writer = ChainWriter(
-            spec.chain, buffers[1:-1], buffers[-1], pixels_per_image=spec.pixels, images=spec.images
-        )
+        writer = ChainWriter(spec.chain, buffers[1:-1], buffers[-1], pixels_per_image=spec.pixels, images=spec.images)
         with T.parallel(spec.images * spec.channels) as plane:
             image = emit.named(T.floordiv(plane, spec.channels))
             channel = emit.named(plane - image * spec.channels)

@@ -113,6 +113,13 @@ class Builder:
             channels = self.extent(tensor).channels
             self.values[tensor]["rows"] = Value(value.storage, value.dtype, "rows", channels, 0, value.quant)
 
+    def put_as_onnx(self, tensor: str, storage: int, dtype: str, quant: Quant | None = None) -> None:
+        """Say that a tensor's elements lie in `storage` in the order ONNX gives them."""
+        if len(self.graph.shape(tensor)) == 4:
+            self.put(tensor, Value(storage, dtype, "planes", 0, 0, quant))
+        else:
+            self.put(tensor, Value(storage, dtype, "rows", self.extent(tensor).channels, 0, quant))
+
     def exists(self, tensor: str) -> bool:
         """Whether the tensor has been computed."""
         return tensor in self.values

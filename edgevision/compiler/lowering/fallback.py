@@ -17,7 +17,7 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from edgevision.compiler.lowering.builder import Builder, Call
 from edgevision.compiler.lowering.schedule import scheduled
-from edgevision.compiler.lowering.values import Storage, Value
+from edgevision.compiler.lowering.values import Storage
 from edgevision.errors import Unsupported
 from edgevision.graph import ir
 from edgevision.graph.ir import Node
@@ -87,10 +87,7 @@ class _Walk:
         results = results if isinstance(results, list) else [results]
         for tensor, storage in zip(outputs, results, strict=True):
             made = self._builder.storages[storage]
-            shape = self._builder.graph.shape(tensor)
-            layout = "planes" if len(shape) == 4 else "rows"
-            pitch = 0 if layout == "planes" else self._builder.extent(tensor).channels
-            self._builder.put(tensor, Value(storage, made.dtype, layout, pitch))
+            self._builder.put_as_onnx(tensor, storage, made.dtype)
 
     def _value(self, expression: Any, var: Any) -> Any:
         if isinstance(expression, relax.Call) and isinstance(expression.op, tvm.ir.Op):
@@ -125,9 +122,15 @@ class _Walk:
             output_shapes.append(shape)
         self._builder.calls.append(
             Call(
-                name, (*inputs, *outputs), (*input_shapes, *output_shapes), len(outputs), self._label, "fallback", 0,
-                False,
-            )  # fmt: skip
+                kernel=name,
+                storages=(*inputs, *outputs),
+                shapes=(*input_shapes, *output_shapes),
+                written=len(outputs),
+                label=self._label,
+                family="fallback",
+                macs=0,
+                integer=False,
+            )
         )
         return outputs if several else outputs[0]
 

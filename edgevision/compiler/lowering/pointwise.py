@@ -76,9 +76,7 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
             tail.extra(builder.constant(node.attributes["multipliers"]))
         tail.extra(builder.constant(node.attributes["scale"]))
         points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
-        inputs = [
-            operand_of(v, i, p, q) for v, i, p, q in zip(values, indices, parameters, points, strict=True)
-        ]
+        inputs = [operand_of(v, i, p, q) for v, i, p, q in zip(values, indices, parameters, points, strict=True)]
     chain = Chain((), Store("uint8", pitch=extent.channels), exact=True)
     if operation != "lookup":
         low, high = int(node.attributes["low"]), int(node.attributes["high"])

@@ -107,15 +107,8 @@ def lower_reshape(builder: Builder, node: Node) -> bool:
         storage, dtype, quant = planes.storage, planes.dtype, planes.quant
     else:
         storage, dtype, quant = builder.planes(source), builder.float_rows(source).dtype, None
-    _put_planes(builder, target, storage, dtype, quant)
+    builder.put_as_onnx(target, storage, dtype, quant)
     return True
-
-
-def _put_planes(builder: Builder, tensor: str, storage: int, dtype: str, quant: Quant | None) -> None:
-    if len(builder.graph.shape(tensor)) == 4:
-        builder.put(tensor, Value(storage, dtype, "planes", 0, 0, quant))
-    else:
-        builder.put(tensor, Value(storage, dtype, "rows", builder.extent(tensor).channels, 0, quant))
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int:
@@ -139,7 +132,7 @@ def lower_split(builder: Builder, node: Node) -> bool:
 
 
 def lower_concat(builder: Builder, node: Node) -> bool:
-    """Concat along channels: each input is copied into its slice, through the quantiser that follows if there is one."""
+    """Concat along channels: each input is copied into its slice, through the quantiser that follows, if any."""
     shape = builder.graph.shape(node.outputs[0])
     if int(node.get("axis", 0)) % len(shape) != _channel_axis(shape):
         return False
@@ -189,5 +182,3 @@ def rules() -> dict[str, Any]:
         "Transpose": lower_transpose,
         **dict.fromkeys(moves, lower_reshape),
     }
-
-

@@ -75,8 +75,10 @@ class Extent:
 def extent_of(shape: tuple[int, ...]) -> Extent:
     """Read a shape as images x pixels x channels.
 
-    >>> extent_of((1, 48, 56, 56)), extent_of((2, 197, 192)), extent_of((10,))
-    (Extent(images=1, pixels=3136, channels=48), Extent(images=2, pixels=197, channels=192), Extent(images=1, pixels=1, channels=10))
+    >>> extent_of((1, 48, 56, 56))
+    Extent(images=1, pixels=3136, channels=48)
+    >>> extent_of((2, 197, 192))
+    Extent(images=2, pixels=197, channels=192)
     """
     if len(shape) == 4:
         return Extent(shape[0], shape[2] * shape[3], shape[1])
