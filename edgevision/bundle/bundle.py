@@ -134,10 +134,13 @@ def load(folder: Path) -> Bundle:
     """
     manifest = read_manifest(folder)
     listed = {entry.path: entry for entry in manifest.files}
-    reasons = []
+    reasons: list[str] = []
     found = _walk(folder, reasons)
     reasons += [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
-    reasons += [f"{name[:200]!r} is not in the manifest; move it out of the folder" for name in sorted(found.keys() - listed.keys())]
+    reasons += [
+        f"{name[:200]!r} is not in the manifest; move it out of the folder"
+        for name in sorted(found.keys() - listed.keys())
+    ]
     for name in sorted(listed.keys() & found.keys()):
         entry = listed[name]
         if found[name] != entry.size:

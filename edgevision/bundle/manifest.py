@@ -183,9 +183,11 @@ def plain(name: str) -> bool:
 def _doubts(manifest: Manifest) -> list[str]:
     names = [entry.path for entry in manifest.files]
     reasons = [f"expected a plain relative name, got {name[:200]!r}" for name in names if not plain(name)]
-    reasons += [f"{name} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})[:20]] if (
-        len(names) <= _MAX_FILES
-    ) else [f"expected at most {_MAX_FILES} files, got {len(names)}"]
+    reasons += (
+        [f"{name} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})[:20]]
+        if (len(names) <= _MAX_FILES)
+        else [f"expected at most {_MAX_FILES} files, got {len(names)}"]
+    )
     for entry in manifest.files:
         if not 0 <= entry.size <= _MAX_FILE_BYTES:
             reasons.append(f"{entry.path}: expected a size from 0 to {_MAX_FILE_BYTES}, got {entry.size}")

@@ -43,7 +43,8 @@ def read_symbols(content: bytes) -> ObjectSymbols:
     """
     try:
         file = ELFFile(io.BytesIO(content))
-        defined, undefined = set(), set()
+        defined: set[str] = set()
+        undefined: set[str] = set()
         for section in file.iter_sections():
             if not isinstance(section, SymbolTableSection):
                 continue
@@ -74,7 +75,9 @@ def check_objects(program: Program) -> ObjectSymbols:
     reasons = []
     if symbols.machine != _MACHINES[program.target.arch]:
         reasons.append(f"expected objects for {program.target.arch}, got {symbols.machine}")
-    reasons += [f"kernel '{k}' is not in the object file" for k in program.kernels() if symbol_of(k) not in symbols.defined]
+    reasons += [
+        f"kernel '{k}' is not in the object file" for k in program.kernels() if symbol_of(k) not in symbols.defined
+    ]
     reasons += [f"the kernels want {hook}, which only a TVM runtime fills" for hook in sorted(symbols.hooks - HOOKS)]
     wanted = sorted(n for n in symbols.undefined if n.startswith("TVM") and n != LINKED)
     reasons += [f"the kernels call {name}, which only a TVM runtime has" for name in wanted]

@@ -65,4 +65,4 @@ def _check_places(program: Program) -> None:
 
 
 def _fits(tensor: Tensor, size: int) -> bool:
-    return tensor.offset % ALIGNMENT == 0 and 0 <= tensor.offset and tensor.offset + tensor.nbytes <= size
+    return tensor.offset % ALIGNMENT == 0 and tensor.offset >= 0 and tensor.offset + tensor.nbytes <= size

@@ -1,8 +1,8 @@
 """C compilers: which ones can build for a target, in which order they are tried, and how to get one.
 
-On the machine's own architecture its C compiler comes first; for any other architecture `ziglang`, a cross compiler in a
-Python wheel, comes before Debian's cross compilers. A static file is linked with musl by zig where it is installed; any
-other compiler links its own static libc.
+On the machine's own architecture its C compiler comes first; for any other architecture `ziglang`, a cross compiler
+in a Python wheel, comes before Debian's cross compilers. A static file is linked with musl by zig where it is
+installed; any other compiler links its own static libc.
 
 Android: a static musl file for aarch64 needs nothing of Android but the kernel, so it runs there from a shell
 (`adb push`, /data/local/tmp). A program that has to live inside an app needs the NDK, which is not used here.
@@ -41,7 +41,11 @@ _CROSS = {
     "aarch64": "aarch64-linux-gnu-gcc",
     "armv7": "arm-linux-gnueabihf-gcc",
 }
-_CROSS_PACKAGE = {"x86_64": "gcc-x86-64-linux-gnu", "aarch64": "gcc-aarch64-linux-gnu", "armv7": "gcc-arm-linux-gnueabihf"}
+_CROSS_PACKAGE = {
+    "x86_64": "gcc-x86-64-linux-gnu",
+    "aarch64": "gcc-aarch64-linux-gnu",
+    "armv7": "gcc-arm-linux-gnueabihf",
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def _machine() -> Arch | None:
 
 def _native(arch: Arch, static: bool) -> list[Compiler]:
     named = [shlex.split(os.environ["CC"])] if os.environ.get("CC") else []
-    found = []
+    found: list[Compiler] = []
     for words in [*named, ["cc"], ["gcc"], ["clang"]]:
         path = shutil.which(words[0])
         if path and all(Path(path).resolve() != Path(c.command[0]).resolve() for c in found):

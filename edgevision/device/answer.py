@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import NoReturn
 
 import msgspec
 
@@ -63,13 +64,11 @@ def read_answer(stdout: bytes, *, where: str) -> Answer:
     try:
         answer = msgspec.json.decode(stdout, type=Answer)
     except msgspec.DecodeError as error:
-        raise DeviceError(
-            f"expected the runner's JSON line, got {stdout[:200]!r} ({error})", where=where
-        ) from error
+        raise DeviceError(f"expected the runner's JSON line, got {stdout[:200]!r} ({error})", where=where) from error
     return answer
 
 
-def raise_failure(code: int, text: str, *, where: str) -> None:
+def raise_failure(code: int, text: str, *, where: str) -> NoReturn:
     """Raise the error that exit code `code` of the runner stands for; a shell's 128 + n is signal n, as is -n.
 
     Raises:
@@ -78,14 +77,16 @@ def raise_failure(code: int, text: str, *, where: str) -> None:
     text = text.strip().removeprefix("runner: ")
     number = -code if code < 0 else code - 128 if code > 128 else 0
     if number in {s.value for s in signal.Signals}:
-        raise DeviceError(f"the runner died of {signal.Signals(number).name}", where=where, reasons=text.splitlines()[-3:])
+        raise DeviceError(
+            f"the runner died of {signal.Signals(number).name}", where=where, reasons=text.splitlines()[-3:]
+        )
     if code in _KINDS:
         raise _KINDS[code](text or f"the runner ended with exit code {code}", where=where)
     what = _SHELL.get(code, f"the runner ended with exit code {code}")
     raise DeviceError(what, where=where, reasons=text.splitlines()[-5:])
 
 
-def raise_timeout(step: str, *, where: str, elapsed: float, limit: float) -> None:
+def raise_timeout(step: str, *, where: str, elapsed: float, limit: float) -> NoReturn:
     """Raise the error of a step that took longer than allowed."""
     raise DeviceError(
         f"{step} took longer than allowed: stopped after {elapsed:.1f} s, the limit is {limit:g} s",

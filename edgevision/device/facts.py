@@ -28,6 +28,8 @@ _PATTERNS = (
     "/sys/class/thermal/thermal_zone[0-9]*/type",
 )
 _MAX_BYTES = 1 << 20
+#: The same for a device that cannot list folders: the first core and zone stand for all.
+FIXED = tuple(pattern.replace("[0-9]*", "0") for pattern in _PATTERNS)
 _MARK = "==> "
 
 #: For a board: prints each file under a line that names it. Zero bytes (device tree) would end a line early.

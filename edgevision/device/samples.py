@@ -19,7 +19,7 @@ def samples_of(inputs: np.ndarray, manifest: Manifest) -> np.ndarray:
     fits = inputs.shape[1:] == spec.shape[1:] and inputs.ndim == len(spec.shape) and len(inputs) % batch == 0
     if not fits or not len(inputs) or inputs.dtype != np.dtype(spec.dtype):
         raise UsageError(
-            f"expected {spec.dtype} of shape (N, {', '.join(map(str, spec.shape[1:]))}), N being a multiple of {batch}; "
+            f"expected {spec.dtype} of shape (N, {', '.join(map(str, spec.shape[1:]))}), N a multiple of {batch}; "
             f"got {inputs.dtype} {inputs.shape}",
             where=f"input '{spec.name}' of {manifest.origin.model}",
         )

@@ -10,7 +10,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from edgevision.device.answer import raise_timeout
 from edgevision.errors import DeviceError, ToolMissing, UsageError
@@ -64,14 +63,6 @@ def parse_address(text: str) -> Address:
     return Address(found.group(1) + found.group(2).strip("[]"), port)
 
 
-def _held(content: bytes) -> IO[bytes]:
-    """A file without a name that holds `content`: a pipe would need a second thread to fill."""
-    file = tempfile.TemporaryFile()
-    file.write(content)
-    file.seek(0)
-    return file
-
-
 class Shell:
     """Runs POSIX shell commands on a board.
 
@@ -102,7 +93,11 @@ class Shell:
         """
         begun = time.monotonic()
         try:
-            with stdin.open("rb") if isinstance(stdin, Path) else _held(stdin) as source:
+            # A file and not a pipe: a board that stops reading must not stop this side from counting the seconds.
+            with tempfile.TemporaryFile() if isinstance(stdin, bytes) else stdin.open("rb") as source:
+                if isinstance(stdin, bytes):
+                    source.write(stdin)
+                    source.seek(0)
                 done = subprocess.run(
                     [*self._command, command], stdin=source, capture_output=True, timeout=self.timeout, check=False
                 )
@@ -128,11 +123,8 @@ class Shell:
         return done.stdout
 
     def _explain(self, step: str, text: str) -> None:
-        for pattern, what, fix in _EXPLAINED:
-            if re.search(pattern, text, re.IGNORECASE):
-                break
-        else:
-            what, fix = "ssh gave up", "try it by hand: ssh {words}"
+        known = [pair for pattern, *pair in _EXPLAINED if re.search(pattern, text, re.IGNORECASE)]
+        what, fix = known[0] if known else ("ssh gave up", "try it by hand: ssh {words}")
         raise DeviceError(
             f"the board cannot be reached: {what}",
             where=f"{self.address.host}, {step}",

@@ -1,7 +1,7 @@
 """A Linux board reached with ssh: the bundle is copied, run in a shell, and its answer read back.
 
-The board needs sshd, a POSIX shell with mkdir, cat, tar and rm (busybox has them), and nothing of ours. sha256sum, where
-it exists, saves copying files the board already has.
+The board needs sshd, a POSIX shell with mkdir, cat, tar and rm (busybox has them), and nothing of ours. sha256sum,
+where it exists, saves copying files the board already has.
 """
 
 from __future__ import annotations
