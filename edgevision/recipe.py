@@ -6,7 +6,7 @@ result is, so the same command gives the same file.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -38,7 +38,10 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     #: Symmetric per-channel weights; per-tensor activations, asymmetric where `activations` says so.
     weights: Literal["symmetric_per_channel"] = "symmetric_per_channel"
     activations: Literal["asymmetric", "symmetric"] = "asymmetric"
-    calibration_images: int = 256
+    calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
+    #: Activation ranges: the extremes over all calibration images, or those of least error by histogram (slower; for
+    #: networks with outliers). Scales per channel are always extremes.
+    ranges: Literal["min_max", "histogram"] = "min_max"
     #: Correct the bias of each layer for the mean error of its quantised weights.
     bias_correction: bool = True
 
@@ -79,7 +82,8 @@ def load(name: str) -> Recipe:
     steps: list[Step] = []
     for part in parts:
         steps += [step for step in part.steps if step not in steps]
-    return Recipe(name="+".join(p.name for p in parts), title=", then ".join(p.title for p in parts), steps=tuple(steps))
+    title = ", then ".join(part.title for part in parts)
+    return Recipe(name="+".join(part.name for part in parts), title=title, steps=tuple(steps))
 
 
 def _load_one(name: str) -> Recipe:

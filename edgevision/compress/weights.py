@@ -16,8 +16,8 @@ from edgevision.compress.onnxgraph import Index, copy_of, finished, prune
 def symmetric_per_channel(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `weight` as int8 in [-127, 127] and its float32 scales, one per index of `axis`.
 
-    The scale is the largest magnitude of the channel / 127, and 1 for a channel of zeros; values are rounded half to
-    even. So |weight - scale * q| <= scale / 2.
+    The scale is the largest magnitude of the channel / 127 but no denormal number, and 1 for a channel of zeros; values
+    are rounded half to even. So |weight - scale * q| <= scale / 2.
 
     >>> q, scale = symmetric_per_channel(np.array([[1.0, -2.0], [0.0, 0.0]], np.float32), axis=0)
     >>> q.tolist(), scale.round(6).tolist()
@@ -25,10 +25,9 @@ def symmetric_per_channel(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np
     """
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32)
-    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-    # A denormal scale divides to more than 127.
-    quantised = np.clip(np.rint(weight / scale), -127, 127).astype(np.int8)
-    return quantised, scale.reshape(-1)
+    smallest = np.finfo(np.float32).tiny
+    scale = np.where(largest > 0, np.maximum(largest / np.float32(127), smallest), 1).astype(np.float32)
+    return np.rint(weight / scale).astype(np.int8), scale.reshape(-1)
 
 
 def quantize_weights(model: onnx.ModelProto, *, keep_fp: Sequence[str] = ()) -> onnx.ModelProto:
