@@ -20,7 +20,7 @@ def symmetric_per_channel(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np
     are rounded half to even. So |weight - scale * q| <= scale / 2.
 
     >>> q, scale = symmetric_per_channel(np.array([[1.0, -2.0], [0.0, 0.0]], np.float32), axis=0)
-    >>> q.tolist(), scale.round(6).tolist()
+    >>> q.tolist(), [round(float(s), 6) for s in scale]
     ([[64, -127], [0, 0]], [0.015748, 1.0])
     """
     others = tuple(i for i in range(weight.ndim) if i != axis)
