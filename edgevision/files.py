@@ -88,7 +88,9 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UsageError(
-                "the disk is full; nothing was changed", where=str(path), fix="free some space and run the command again"
+                "the disk is full; nothing was changed",
+                where=str(path),
+                fix="free some space and run the command again",
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise UsageError(f"cannot write here: {error.strerror}", where=str(path)) from error

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called as work goes on: `progress("calibrate", 12, 256)` or, with detail, `progress("train", 3, 20, "loss 0.4")`."""
+    """Called as work goes on: `progress("calibrate", 12, 256)`, or `progress("train", 3, 20, "loss 0.4")`."""
 
     def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
         """Say that `done` of `total` units of `stage` are finished."""

@@ -136,7 +136,7 @@ def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
     >>> duration(0.4), duration(75), duration(4000)
-    ('0.4 s', '1 min 15 s', '1 h 07 min')
+    ('0.4 s', '1 min 15 s', '1 h 06 min')
     """
     if seconds < 9.95:
         return f"{seconds:.1f} s"
