@@ -55,7 +55,7 @@ def profile(
     """Time bundles on a device, in turns with each other and with other runtimes on the same networks.
 
     Args:
-        bundles: folders, or names in `out`; the newest without any.
+        bundles: folders, or names in `out`; without any the newest that can be timed.
         every: all bundles in `out` of the newest one's model and target instead.
         against: runtimes to compare with: "onnxruntime".
         device: where; without it, the default of the target they were built for.
@@ -78,7 +78,7 @@ def profile(
     from edgevision.profile.profile import Protocol
 
     workspace = Workspace(Path(out))
-    folders = [workspace.find_bundle(str(name)) for name in bundles] or [workspace.find_bundle(None)]
+    folders = [workspace.find_bundle(str(name)) for name in bundles] or [newest(workspace, device)]
     if every:
         folders = alike(workspace, folders[-1])
 
@@ -105,11 +105,27 @@ def profile(
     return Profiled(path, done)
 
 
-def alike(workspace: Workspace, newest: Path) -> list[Path]:
-    """All bundles of the model, data and target of `newest`, oldest first."""
+def newest(workspace: Workspace, device: str | None) -> Path:
+    """The newest bundle that can be timed: without a device, one whose own device is no emulator.
+
+    Raises:
+        UsageError: there is none.
+    """
     from edgevision.bundle.manifest import read_manifest
 
-    wanted = read_manifest(newest)
+    found = workspace.find_bundle(None)
+    if device is None:
+        for folder in reversed(workspace.all_bundles()):
+            if not read_manifest(folder).target.default_device.startswith("qemu"):
+                return folder
+    return found
+
+
+def alike(workspace: Workspace, one: Path) -> list[Path]:
+    """All bundles of the model, data and target of `one`, oldest first."""
+    from edgevision.bundle.manifest import read_manifest
+
+    wanted = read_manifest(one)
     found = []
     for folder in workspace.all_bundles():
         manifest = read_manifest(folder)

@@ -34,13 +34,14 @@ def command(
 ) -> None:
     """Time BUNDLES, in turns with each other and with other runtimes; the newest bundle without any."""
     from edgevision import api
+    from edgevision.api.measuring import newest
     from edgevision.report import tables, tradeoff
 
     console = settings.console
     if not bundles:
-        newest = settings.workspace.find_bundle(None)
-        console.note(f"profiling {'all bundles like ' if every else ''}{newest}")
-        bundles = (str(newest),)
+        meant = newest(settings.workspace, device)
+        console.note(f"profiling {'all bundles like ' if every else ''}{meant}")
+        bundles = (str(meant),)
     with console.progress() as progress:
         done = api.profile(
             bundles, every=every, against=against, device=device, threads=settings.threads, seconds=seconds,
