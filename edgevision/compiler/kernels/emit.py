@@ -104,7 +104,9 @@ class Tile:
     def __init__(self, count: int, width: int, dtype: str) -> None:
         self.width = width
         self.dtype = dtype
-        self._buffer = T.alloc_buffer((count * width,), dtype, scope="local")
+        # Of all scopes only "global" buffers under 1 KiB become stack variables, which LLVM then keeps in registers;
+        # "local" ones are fetched from the runtime's heap workspace on every tile.
+        self._buffer = T.alloc_buffer((count * width,), dtype, scope="global")
 
     def get(self, index: int, first: int = 0, width: int | None = None) -> Expr:
         """Accumulator `index`, or its lanes `first` to `first + width`."""
