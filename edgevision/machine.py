@@ -82,9 +82,7 @@ def describe_cpu(arch: Arch, cpuinfo: str, *, llvm: str) -> Cpu:
             dot = "i8mm" if "i8mm" in flags else "sdot"
         registers = 32 if arch == "aarch64" else 16
         features = ("+neon", "+dotprod") if dot != "none" else ("+neon",)
-        return Cpu(
-            llvm=llvm, cores=cores, simd_registers=registers, features=features, requires=requires, dot=dot
-        )
+        return Cpu(llvm=llvm, cores=cores, simd_registers=registers, features=features, requires=requires, dot=dot)
     wide = {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags
     if wide and "avx512_vnni" in flags:
         dot = "vnni"

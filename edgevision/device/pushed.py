@@ -17,6 +17,12 @@ def checked_bundle(folder: Path, arch: Arch, *, name: str) -> Bundle:
         Unsupported: the bundle is for another architecture.
     """
     bundle = load(folder)
+    refuse_other_arch(bundle, arch, name=name)
+    return bundle
+
+
+def refuse_other_arch(bundle: Bundle, arch: Arch, *, name: str) -> None:
+    """Raise `Unsupported` when the bundle is for another architecture than that of device `name`."""
     target = bundle.manifest.target
     if target.arch != arch:
         raise Unsupported(
@@ -24,7 +30,6 @@ def checked_bundle(folder: Path, arch: Arch, *, name: str) -> Bundle:
             where=f"device {name}",
             fix=f"--device {target.default_device}, or deploy again with the --target that is this device",
         )
-    return bundle
 
 
 def need_bundle(bundle: Bundle | None, *, name: str) -> Bundle:

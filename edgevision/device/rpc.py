@@ -23,10 +23,9 @@ from edgevision.bundle.link import walk_library
 from edgevision.device import facts
 from edgevision.device.answer import by_step, raise_failure, raise_timeout
 from edgevision.device.device import RawTiming
-from edgevision.device.pushed import checked_bundle, need_bundle
+from edgevision.device.pushed import need_bundle
 from edgevision.device.samples import outputs_of, samples_of
 from edgevision.errors import DeviceError, EdgeVisionError, ToolMissing, Unsupported, UsageError
-from edgevision.machine import machine_arch
 
 T = TypeVar("T")
 
@@ -74,12 +73,17 @@ class RpcDevice:
             )
         library = walk_library(checked.manifest.target)
         session = self._connected()
-        arch = self._read("/proc/sys/kernel/arch").strip()
-        if arch:
-            checked_bundle(bundle, machine_arch(arch), name=self.name)
         for path in (*(checked.folder / name for name in _FILES), library):
             self._limited(f"uploading {path.name}", partial(session.upload, str(path), path.name))
-        self._walk = self._limited("loading the walk", lambda: session.load_module(_LIBRARY))
+        try:
+            self._walk = self._limited("loading the walk", lambda: session.load_module(_LIBRARY))
+        except DeviceError as error:
+            raise Unsupported(
+                f"the server cannot load a library for {checked.manifest.target.arch}",
+                where=f"device {self.name}",
+                reasons=error.reasons,
+                fix="deploy again with the --target that is this board",
+            ) from error
         self._bundle, self._opened = checked, None
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
@@ -116,8 +120,8 @@ class RpcDevice:
         )
 
     def facts(self) -> dict[str, Any]:
-        """What Linux says about the board, from the files whose names are known without listing folders."""
-        self._connected()
+        """What Linux says about the board, read by the pushed walk from files whose names are known beforehand."""
+        need_bundle(self._bundle, name=self.name)
         texts = {path: text for path in facts.FIXED if (text := self._read(path))}
         return facts.parse({"": self._read("/proc/sys/kernel/arch"), **texts})
 
@@ -153,9 +157,7 @@ class RpcDevice:
         workpath = self._session.get_function("tvm.rpc.server.workpath")
         folder = str(PurePosixPath(self._limited("asking for the folder", lambda: workpath("plan.txt"))).parent)
         start = time.perf_counter_ns()
-        self._call(
-            "opening the bundle", "ev_rpc_open", self._tensor(np.frombuffer(folder.encode() + b"\0", np.uint8)), threads
-        )
+        self._call("opening the bundle", "ev_rpc_open", self._text(folder), threads)
         init_ns = time.perf_counter_ns() - start
         first, none = self._tensor(np.zeros(1, np.uint64)), self._tensor(np.zeros(1, np.uint64))
         self._call("the first run", "ev_rpc_time", first, none, 0)
@@ -178,13 +180,15 @@ class RpcDevice:
 
     def _read(self, path: str) -> str:
         """A file of the board; empty when it has none of that name."""
+        content = self._tensor(np.zeros(1 << 16, np.uint8))
         try:
-            content = self._limited("reading facts", lambda: self._session.download(path))
-        except DeviceError as error:
-            if "took longer" in error.what:
-                raise
+            self._call("reading facts", "ev_rpc_read", self._text(path), content)
+        except UsageError:
             return ""
-        return bytes(content).replace(b"\0", b"").decode(errors="replace")
+        return bytes(content.numpy()).replace(b"\0", b"").decode(errors="replace")
+
+    def _text(self, words: str) -> Any:
+        return self._tensor(np.frombuffer(words.encode() + b"\0", np.uint8))
 
     def _limited(self, step: str, work: Callable[[], T]) -> T:
         """Result of `work`, which TVM offers no way to interrupt: after the limit it is left behind."""

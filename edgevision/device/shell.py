@@ -58,7 +58,8 @@ def parse_address(text: str) -> Address:
     """
     found = re.fullmatch(r"((?:[\w.-]+@)?)(\[[0-9a-fA-F:.%\w]+\]|[\w.-]+)(?::(\d{1,5}))?", text)
     port = int(found.group(3)) if found and found.group(3) else None
-    if found is None or text.startswith("-") or found.group(2).startswith("-") or not 0 < (port or 22) < 65536:
+    usable = found is not None and not text.startswith("-") and not found.group(2).startswith("-")
+    if found is None or not usable or (port is not None and not 0 < port < 65536):
         raise UsageError(f"expected ssh:user@host or ssh:user@host:port, got 'ssh:{text}'", where="--device")
     return Address(found.group(1) + found.group(2).strip("[]"), port)
 

@@ -6,28 +6,28 @@ where it exists, saves copying files the board already has.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import secrets
 import shlex
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgevision.bundle.bundle import Bundle
-from edgevision.bundle.manifest import NAME, read_manifest
+from edgevision.bundle.bundle import Bundle, load
+from edgevision.bundle.manifest import NAME
 from edgevision.device import executable, facts
 from edgevision.device.answer import Answer, raise_failure, read_answer
 from edgevision.device.device import RawTiming
-from edgevision.device.pushed import checked_bundle, need_bundle
+from edgevision.device.pushed import need_bundle, refuse_other_arch
 from edgevision.device.samples import outputs_of, samples_of
 from edgevision.device.shell import Shell, parse_address
-from edgevision.errors import DeviceError
+from edgevision.errors import DeviceError, EdgeVisionError, Mismatch
 from edgevision.machine import machine_arch
 from edgevision.target import Arch
 
@@ -50,61 +50,63 @@ class SshDevice:
         self._remote = ""
 
     def push(self, bundle: Path) -> None:
-        """Copy the files the board does not have yet, and let the board hash them all."""
-        machine = self._shell.must("uname -m", "asking for the machine type").decode().strip()
-        checked = checked_bundle(bundle, _runs_on(machine_arch(machine), bundle), name=self.name)
+        """Copy the files the board does not have yet, and let the board hash what arrived."""
+        checked = load(bundle)
         remote = f"{_FOLDER}/{checked.identity[:24]}"
-        wanted = {entry.path: entry.sha256 for entry in checked.manifest.files}
-        wanted[NAME] = checked.identity
-        have = self._hashes(remote, sorted(wanted))
+        wanted = {entry.path: entry.sha256 for entry in checked.manifest.files} | {NAME: checked.identity}
+        hashing = _hashing(remote, sorted(wanted))
+        printed = self._shell.must(f"uname -m; {hashing}", "asking what the board is and has")
+        machine, _, hashes = printed.decode(errors="replace").partition("\n")
+        refuse_other_arch(checked, _runs_on(machine_arch(machine.strip()), checked), name=self.name)
+        have = _read_hashes(hashes)
         missing = [name for name in sorted(wanted) if have.get(name) != wanted[name]]
         if missing:
-            self._copy(checked, remote, missing)
+            self._copy(checked, remote, {name: wanted[name] for name in missing})
         self._bundle, self._remote = checked, remote
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Run the bundle on each sample of `inputs` in one process on the board."""
         bundle = need_bundle(self._bundle, name=self.name)
         samples = samples_of(inputs, bundle.manifest)
-        with self._scratch() as folder:
-            given, result = f"../{folder}/input.bin", f"../{folder}/output.bin"
-            self._shell.must(f"cat > {_FOLDER}/{folder}/input.bin", "copying the input", stdin=samples.tobytes())
-            self._start(bundle, ["--input", given, "--output", result])
-            raw = self._shell.must(f"cat {_FOLDER}/{folder}/output.bin", "fetching the output")
+        scratch = f"run-{secrets.token_hex(8)}"
+        here, there = f"{_FOLDER}/{scratch}", f"../{scratch}"
+        try:
+            flags = ["--input", f"{there}/input.bin", "--output", f"{there}/output.bin"]
+            self._start(flags, before=f"mkdir {here} && cat > {here}/input.bin && ", stdin=samples.tobytes())
+            raw = self._shell.must(f"cat {here}/output.bin && rm -r {here}", "fetching the output")
+        except EdgeVisionError:
+            # The board may be gone: what went wrong first is what matters.
+            with contextlib.suppress(EdgeVisionError):
+                self._shell.run(f"rm -rf {here}", "removing a folder")
+            raise
         return outputs_of(raw, len(samples), bundle.manifest.outputs[0], where=self.name)
 
     def profile(self, n: int, *, warmup: int = 3, threads: int = 1, per_step: bool = False) -> RawTiming:
         """Time `n` runs on the first golden input, in one process on the board."""
         bundle = need_bundle(self._bundle, name=self.name)
         flags = executable.timing_flags(bundle, n, warmup=warmup, threads=threads, per_step=per_step)
-        return self._start(bundle, flags).timing()
+        return self._start(flags).timing()
 
     def facts(self) -> dict[str, Any]:
         """What Linux says about the board now."""
         return facts.parse(facts.read_printed(self._shell.must(facts.SCRIPT, "reading facts").decode(errors="replace")))
 
-    def _start(self, bundle: Bundle, flags: Sequence[str]) -> Answer:
+    def _start(self, flags: Sequence[str], *, before: str = "", stdin: bytes = b"") -> Answer:
+        command = f"{before}cd {self._remote} && ./runner . --json {shlex.join(flags)}"
+        done = self._shell.run(command, "the run", stdin=stdin)
         where = f"{self.name}, {self._remote}"
-        done = self._shell.run(f"cd {self._remote} && ./runner . --json {shlex.join(flags)}", "the run")
         if done.returncode:
             raise_failure(done.returncode, done.stderr.decode(errors="replace"), where=where)
         return read_answer(done.stdout, where=where)
 
-    def _hashes(self, remote: str, names: Sequence[str]) -> dict[str, str]:
-        """Hashes of the files the board already has; none where it has no sha256sum."""
-        command = f"mkdir -p {remote} && cd {remote} && sha256sum {shlex.join(names)} 2>/dev/null; true"
-        lines = self._shell.must(command, "hashing what the board has").decode(errors="replace").splitlines()
-        pairs = [line.split(maxsplit=1) for line in lines]
-        return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
-
-    def _copy(self, bundle: Bundle, remote: str, names: Sequence[str]) -> None:
+    def _copy(self, bundle: Bundle, remote: str, wanted: Mapping[str, str]) -> None:
         with tempfile.TemporaryDirectory(prefix="edgevision-") as scratch:
             archive = Path(scratch, "files.tar")
-            _pack(bundle, names, archive)
-            self._shell.must(f"mkdir -p {remote} && tar -xf - -C {remote}", "copying the bundle", stdin=archive)
+            _pack(bundle, wanted, archive)
+            command = f"mkdir -p {remote} && tar -xf - -C {remote} && {{ {_hashing(remote, sorted(wanted))}; }}"
+            got = _read_hashes(self._shell.must(command, "copying the bundle", stdin=archive).decode(errors="replace"))
         # A card that is full or worn shows here, and not as a wrong picture later; without sha256sum the runner checks.
-        got = self._hashes(remote, names)
-        wrong = [n for n in names if got and got.get(n) != _expected(bundle, n)]
+        wrong = [name for name in wanted if got and got.get(name) != wanted[name]]
         if wrong:
             raise DeviceError(
                 "files arrived on the board with another hash",
@@ -113,35 +115,29 @@ class SshDevice:
                 fix="is the board's disk full or read-only? df -h",
             )
 
-    @contextmanager
-    def _scratch(self) -> Iterator[str]:
-        """A folder on the board beside the bundle, for one run."""
-        folder = f"run-{secrets.token_hex(8)}"
-        self._shell.must(f"mkdir {_FOLDER}/{folder}", "making a folder")
-        try:
-            yield folder
-        finally:
-            self._shell.run(f"rm -r {_FOLDER}/{folder}", "removing a folder")
+
+def _hashing(remote: str, names: Sequence[str]) -> str:
+    """Shell words that print the hashes of the files the board has; nothing where it has no sha256sum."""
+    return f"cd {remote} 2>/dev/null && sha256sum {shlex.join(names)} 2>/dev/null; true"
 
 
-def _runs_on(machine: Arch, folder: Path) -> Arch:
+def _read_hashes(printed: str) -> dict[str, str]:
+    pairs = [line.split(maxsplit=1) for line in printed.splitlines()]
+    return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
+
+
+def _runs_on(machine: Arch, bundle: Bundle) -> Arch:
     """A 64-bit Arm kernel may have a 32-bit userland (Raspberry Pi OS did), so there armv7 is let through."""
-    return "armv7" if machine == "aarch64" and read_manifest(folder).target.arch == "armv7" else machine
+    return "armv7" if machine == "aarch64" and bundle.manifest.target.arch == "armv7" else machine
 
 
-def _expected(bundle: Bundle, name: str) -> str:
-    if name == NAME:
-        return bundle.identity
-    return next(entry.sha256 for entry in bundle.manifest.files if entry.path == name)
-
-
-def _pack(bundle: Bundle, names: Sequence[str], archive: Path) -> None:
+def _pack(bundle: Bundle, wanted: Mapping[str, str], archive: Path) -> None:
     """Write a tar of those files in the oldest common format, owned by nobody in particular."""
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in names:
+        for name, sha256 in wanted.items():
             content = (bundle.folder / name).read_bytes()
-            if name != NAME and hashlib.sha256(content).hexdigest() != _expected(bundle, name):
-                raise DeviceError("a file of the bundle changed while it was copied", where=name)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise Mismatch("a file of the bundle changed while it was copied", where=str(bundle.folder / name))
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o755 if name in ("runner", "kernels.so") else 0o644
             tar.addfile(info, io.BytesIO(content))

@@ -9,7 +9,7 @@ import numpy as np
 import tvm
 from tvm.script import tirx as T
 
-from edgevision import machine
+from edgevision import bundle, machine
 from edgevision import target as targets
 from edgevision.bundle import Origin
 from edgevision.compiler.program import PlanStep, Program, Tensor
@@ -131,3 +131,11 @@ def origin() -> Origin:
 
 def golden(*, integer: bool = False, count: int = 2) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(x, reference(x, integer=integer)) for x in (images(seed=seed) for seed in range(count))]
+
+
+def bundled(out: Path, target: Target | None = None, *, integer: bool = False, static: bool = False) -> Path:
+    """Write the program as a bundle to `out`, two golden vectors included."""
+    bundle.write(
+        program(target, integer=integer), origin(), out, golden=golden(integer=integer), static=static, tolerance=0.0
+    )
+    return out

@@ -262,6 +262,15 @@ static int body(struct reader *r, struct ev_plan *plan)
     return r->at == r->end ? 0 : wrong(r, "end of file after 'end'", r->at);
 }
 
+/* Words of the plan end up in errors, and so on a terminal: nothing but printable characters may. */
+static int printable(const char *text, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes; i++)
+        if (text[i] != '\n' && (text[i] < ' ' || text[i] > '~'))
+            return 0;
+    return 1;
+}
+
 int ev_plan_read(struct ev_plan *plan, const char *path, struct ev_error *error)
 {
     uint64_t bytes;
@@ -270,8 +279,8 @@ int ev_plan_read(struct ev_plan *plan, const char *path, struct ev_error *error)
     if (!(plan->text = ev_read_file(path, MAX_PLAN_BYTES, &bytes, error)))
         return error->code;
     struct reader reader = {.path = path, .at = plan->text, .end = plan->text + bytes, .error = error};
-    if (memchr(plan->text, 0, (size_t)bytes))
-        wrong(&reader, "text", "a zero byte");
+    if (!printable(plan->text, bytes))
+        wrong(&reader, "printable ASCII text", "other bytes");
     else if (!head(&reader, plan))
         body(&reader, plan);
     if (error->code)

@@ -1,5 +1,6 @@
 /* The walk as functions a TVM RPC server can load: built with runner.c into one library, called through the packed
  * calling convention. Text goes in and out as uint8 tensors, so no object of TVM's runtime is needed here. */
+#define _GNU_SOURCE
 #include "abi.h"
 #include "runner.h"
 
@@ -92,6 +93,31 @@ int __tvm_ffi_ev_rpc_time(void *self, const struct ev_value *a, int32_t count, s
     if (!ev_repeat(program, (int)a[3].as.integer, (int)repeat, run_ns, &error) && step_bytes == repeat * steps * 8)
         for (uint64_t i = 0; i < repeat && !error.code; i++)
             ev_run_timed(program, step_ns + i * steps, &error);
+    return answer(result, &error, &a[1]);
+}
+
+/* ev_rpc_read(path, text, content) -> code: a file such as those of /proc, whose size is only known by reading. What
+ * does not fit is left out; the rest of the tensor is zero. */
+int __tvm_ffi_ev_rpc_read(void *self, const struct ev_value *a, int32_t count, struct ev_value *result)
+{
+    (void)self;
+    struct ev_error error = {0};
+    uint64_t path_size, size;
+    if (count != 3)
+        return -1;
+    const char *path = bytes_of(&a[0], &path_size);
+    char *content = bytes_of(&a[2], &size);
+    if (!path || !content || !path_size || path[path_size - 1])
+        return -1;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        ev_fail(&error, EV_USAGE, "cannot read %s", path);
+    else {
+        memset(content, 0, (size_t)size);
+        if (!fread(content, 1, (size_t)size, file) && ferror(file))
+            ev_fail(&error, EV_USAGE, "cannot read %s", path);
+        fclose(file);
+    }
     return answer(result, &error, &a[1]);
 }
 

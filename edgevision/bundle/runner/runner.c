@@ -128,8 +128,7 @@ static int allocate_ports(struct ev_program *p, struct ev_error *error)
     const struct ev_plan *plan = &p->plan;
     int total = plan->input_count + plan->output_count;
     p->ports = calloc((size_t)total + 1, sizeof *p->ports);
-    /* Integer kernels load four bytes at a time: up to three past the last byte of the last tensor. */
-    p->arena = ev_allocate(plan->arena_bytes + EV_ALIGNMENT);
+    p->arena = ev_allocate(plan->arena_bytes);
     if (!p->ports || !p->arena)
         return ev_fail(error, EV_MEMORY, "no memory for an arena of %" PRIu64 " bytes", plan->arena_bytes);
     for (int i = 0; i < total; i++) {

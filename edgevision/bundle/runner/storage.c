@@ -13,9 +13,9 @@
 void *ev_allocate(uint64_t bytes)
 {
     void *memory = NULL;
-    if (bytes > SIZE_MAX / 2 || posix_memalign(&memory, EV_ALIGNMENT, bytes ? (size_t)bytes : 1))
+    if (bytes > SIZE_MAX / 2 || posix_memalign(&memory, EV_ALIGNMENT, (size_t)bytes + EV_ALIGNMENT))
         return NULL;
-    return memset(memory, 0, (size_t)bytes);
+    return memset(memory, 0, (size_t)bytes + EV_ALIGNMENT);
 }
 
 void *ev_read_file(const char *path, uint64_t limit, uint64_t *bytes, struct ev_error *error)

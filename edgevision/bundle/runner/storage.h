@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `bytes` zeroed bytes aligned to EV_ALIGNMENT, or NULL. Zeroing touches every page, so no step pays for it later. */
+/* `bytes` zeroed bytes aligned to EV_ALIGNMENT, or NULL. Zeroing touches every page, so no step pays for it later. As
+ * many bytes as the alignment follow: integer kernels load four at a time, up to three past the end of a tensor. */
 void *ev_allocate(uint64_t bytes);
 
 /* Read a file of at most `limit` bytes and put a zero byte behind it; NULL and `error` when that fails. */
