@@ -95,8 +95,10 @@ def run(arguments: list[str]) -> int:
         console.error(UsageError(error.format_message(), fix=fix))
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort) as stop:
-        if str(stop):
-            console.note(str(stop))
+        # click turns ^C into its own exception; what the stage had to say is its cause.
+        said = str(stop) or str(stop.__cause__ or "")
+        if said:
+            console.note(said)
         console.note(f"interrupted; go on with: {resume_command(arguments)}")
         return INTERRUPTED
     except BrokenPipeError:
@@ -126,8 +128,8 @@ def resume_command(arguments: Sequence[str]) -> str:
     >>> resume_command(["compress", "--model", "my net.onnx"])
     "edgevision compress --model 'my net.onnx' --resume"
     """
-    more = [] if "--resume" in arguments else ["--resume"]
-    return shlex.join(["edgevision", *arguments, *more])
+    kept = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
+    return shlex.join(["edgevision", *kept, "--resume"])
 
 
 def _bug(error: Exception, arguments: Sequence[str], console: Any, *, verbose: bool) -> int:

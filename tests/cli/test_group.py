@@ -87,9 +87,10 @@ def test_verbose_shows_the_traceback(monkeypatch, capsys):
 
 
 def test_interruption_gives_the_command_that_goes_on(monkeypatch, capsys):
-    raising(monkeypatch, KeyboardInterrupt())
-    assert run(["list", "recipes"]) == 130
-    assert "edgevision list recipes --resume" in capsys.readouterr().err
+    raising(monkeypatch, KeyboardInterrupt("3 of 10 epochs are kept"))
+    assert run(["list", "recipes", "--overwrite"]) == 130
+    said = capsys.readouterr().err
+    assert "3 of 10 epochs are kept" in said and "edgevision list recipes --resume" in said
 
 
 @pytest.mark.parametrize(
