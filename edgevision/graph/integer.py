@@ -19,13 +19,13 @@ Data movement (Split, Reshape, MaxPool, ...) keeps its ONNX name and runs on the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgevision.errors import Unsupported
 from edgevision.graph import numerics
 from edgevision.graph.ir import Graph, Node, TensorType
+from edgevision.graph.qdq import QdqReader, Quant, Tail
 
 _SQRT_2 = np.sqrt(2.0)
 
@@ -50,30 +50,6 @@ TABLE_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 MOVES = ("Split", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "MaxPool", "Identity")
 
 
-@dataclass(frozen=True)
-class Quant:
-    """Scale (float32) and zero point (int32) of a tensor of unsigned bytes; both 0-d, or 1-d along `axis`."""
-
-    scale: np.ndarray
-    zero_point: np.ndarray
-    axis: int | None = None
-
-    @property
-    def per_tensor(self) -> bool:
-        """Whether one scale and one zero point serve the whole tensor."""
-        return self.axis is None
-
-    @property
-    def step(self) -> float:
-        """The one scale of a per-tensor quantisation."""
-        return float(self.scale)
-
-    @property
-    def zero(self) -> int:
-        """The one zero point of a per-tensor quantisation."""
-        return int(self.zero_point)
-
-
 def integerize(graph: Graph) -> Graph:
     """Return `graph` with every quantised operator explicit.
 
@@ -88,23 +64,19 @@ class _Integerizer:
         self._graph = graph
         self._constants = dict(graph.constants)
         self._types = dict(graph.types)
-        self._readers = graph.readers()
-        self._producers = graph.producers()
+        self._qdq = QdqReader(graph)
         self._done: set[int] = set()
         self._nodes: list[Node] = []
-        #: Quantisation of every tensor of bytes.
-        self._quant: dict[str, Quant] = {}
-        self._reasons: list[str] = []
 
     def run(self) -> Graph:
         for node in self._graph.nodes:
             if id(node) not in self._done:
                 self._convert(node)
-        if self._reasons:
+        if self._qdq.reasons:
             raise Unsupported(
                 "the graph has quantisers that integer arithmetic cannot express",
                 fix="quantise with one of the shipped recipes, or per tensor with uniform zero points",
-                reasons=self._reasons,
+                reasons=self._qdq.reasons,
             )
         made = Graph(
             self._nodes, self._constants, self._types, self._graph.inputs, self._graph.outputs, self._graph.opset
@@ -112,87 +84,12 @@ class _Integerizer:
         made.prune()
         return made
 
-    # -- what a tensor is -------------------------------------------------------------------------------------------
-
-    def _source(self, tensor: str) -> tuple[str, Quant] | None:
-        """The bytes behind a dequantised activation, and their quantisation."""
-        node = self._producers.get(tensor)
-        if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in self._quant:
-            return None
-        return node.inputs[0], self._quant[node.inputs[0]]
-
-    def _weight(self, tensor: str) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """Integer weight, scale and axis behind a dequantised constant with zero point 0."""
-        node = self._producers.get(tensor)
-        if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in self._graph.constants:
-            return None
-        zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
-        weight = self._graph.constants[node.inputs[0]]
-        if weight.dtype != np.int8 or (zero is not None and np.any(zero)):
-            return None
-        scale = self._graph.constants[node.inputs[1]].astype(np.float32)
-        return weight, scale, int(node.get("axis", 1)) % max(1, weight.ndim)
-
-    def _sole_reader(self, tensor: str) -> Node | None:
-        readers = self._readers.get(tensor, [])
-        return readers[0] if len(readers) == 1 and tensor not in self._graph.outputs else None
-
-    def _quantizer(self, node: Node) -> Quant | None:
-        scale = self._graph.constants.get(node.inputs[1])
-        if scale is None:
-            self._reasons.append(f"{node.name}: the scale is not a constant")
-            return None
-        zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
-        if zero is None or zero.dtype not in (np.uint8, np.int8):
-            came = "no constant" if zero is None else str(zero.dtype)
-            self._reasons.append(f"{node.name}: expected an 8-bit constant zero point, got {came}")
-            return None
-        points = zero.astype(np.int32) + np.int32(128 if zero.dtype == np.int8 else 0)
-        scale = scale.astype(np.float32)
-        if scale.size == 1 and points.size == 1:
-            return Quant(scale.reshape(()), points.reshape(()))
-        count = max(scale.size, points.size)
-        return Quant(
-            np.broadcast_to(scale.reshape(-1), (count,)).copy(),
-            np.broadcast_to(points.reshape(-1), (count,)).copy(),
-            int(node.get("axis", 1)),
-        )
-
-    def _tail(self, tensor: str) -> tuple[Node | None, Quant | None, tuple[int, int], str]:
-        """What follows `tensor`: the quantiser with the clamp folded into it, or none.
-
-        Returns the quantiser node, its Quant, (low, high) of the byte, and the tensor that becomes bytes.
-        """
-        reader = self._sole_reader(tensor)
-        bounds: tuple[float, float] | None = None
-        absorbed: list[Node] = []
-        if reader is not None and reader.op in ("Relu", "Clip"):
-            bounds = self._clip_bounds(reader)
-            if bounds is not None:
-                absorbed.append(reader)
-                reader = self._sole_reader(reader.outputs[0])
-        if reader is None or reader.op != "QuantizeLinear":
-            return None, None, (0, 255), ""
-        quant = self._quantizer(reader)
-        if quant is None or (bounds is not None and not quant.per_tensor):
-            return None, None, (0, 255), ""
-        low, high = 0, 255
-        if bounds is not None:
-            low, high = (int(b) for b in numerics.quantize(np.array(bounds, np.float32), quant.step, quant.zero))
-        for node in [*absorbed, reader]:
-            self._done.add(id(node))
-        return reader, quant, (low, high), reader.outputs[0]
-
-    def _clip_bounds(self, node: Node) -> tuple[float, float] | None:
-        if node.op == "Relu":
-            return 0.0, float(2.0**60)
-        limits = [-(2.0**60), 2.0**60]
-        for index, name in enumerate(node.inputs[1:3]):
-            if name:
-                if name not in self._graph.constants:
-                    return None
-                limits[index] = float(self._graph.constants[name])
-        return float(limits[0]), float(limits[1])
+    def _tail(self, tensor: str) -> Tail | None:
+        """The quantiser behind `tensor`, taken out of the graph."""
+        tail = self._qdq.tail(tensor)
+        if tail is not None:
+            self._done.update(id(node) for node in tail.absorbed)
+        return tail
 
     # -- emission ---------------------------------------------------------------------------------------------------
 
@@ -200,12 +97,12 @@ class _Integerizer:
         self._nodes.append(Node(op, node.name, inputs, [output], dict(attributes), "edgevision.integer"))
 
     def _bytes(self, tensor: str, quant: Quant) -> None:
-        self._quant[tensor] = quant
+        self._qdq.quant[tensor] = quant
         self._types[tensor] = TensorType(self._types[tensor].shape, "uint8")
 
     def _convert(self, node: Node) -> None:
         handler = getattr(self, f"_on_{node.op}", None)
-        if node.op in MOVES and node.inputs[0] in self._quant:
+        if node.op in MOVES and node.inputs[0] in self._qdq.quant:
             self._move(node)
         elif (node.op in TABLE_FUNCTIONS and self._table(node)) or (handler is not None and handler(node)):
             return
@@ -214,15 +111,15 @@ class _Integerizer:
 
     def _move(self, node: Node) -> None:
         self._nodes.append(node)
-        quant = self._quant[node.inputs[0]]
+        quant = self._qdq.quant[node.inputs[0]]
         if not quant.per_tensor and node.op not in ("MaxPool", "Identity"):
-            self._reasons.append(f"{node.name}: {node.op} of a tensor with one scale per channel")
+            self._qdq.reasons.append(f"{node.name}: {node.op} of a tensor with one scale per channel")
         for output in node.outputs:
             if output:
                 self._bytes(output, quant)
 
     def _on_QuantizeLinear(self, node: Node) -> bool:  # noqa: N802 - named after the operator
-        quant = self._quantizer(node)
+        quant = self._qdq.quantizer(node)
         if quant is None:
             return True
         self._emit("Quantize", node, [node.inputs[0]], node.outputs[0], quant=quant)
@@ -230,13 +127,13 @@ class _Integerizer:
         return True
 
     def _on_DequantizeLinear(self, node: Node) -> bool:  # noqa: N802
-        if node.inputs[0] in self._quant:
-            self._emit("Dequantize", node, [node.inputs[0]], node.outputs[0], quant=self._quant[node.inputs[0]])
+        if node.inputs[0] in self._qdq.quant:
+            self._emit("Dequantize", node, [node.inputs[0]], node.outputs[0], quant=self._qdq.quant[node.inputs[0]])
             return True
         if node.inputs[0] in self._graph.constants:
             self._dequantized_constant(node)
             return True
-        self._reasons.append(f"{node.name}: dequantises a tensor no quantiser made")
+        self._qdq.reasons.append(f"{node.name}: dequantises a tensor no quantiser made")
         return True
 
     def _dequantized_constant(self, node: Node) -> None:
@@ -251,17 +148,19 @@ class _Integerizer:
         self._constants[node.outputs[0]] = (weight.astype(np.int32) - zero.astype(np.int32)).astype(np.float32) * scale
 
     def _on_Conv(self, node: Node) -> bool:  # noqa: N802
-        weight = self._weight(node.inputs[1])
+        weight = self._qdq.weight(node.inputs[1])
         if weight is None:
             return False
         values, scale, axis = weight
         if axis != 0 and scale.size > 1:
-            self._reasons.append(f"{node.name}: weights are quantised along axis {axis}, expected output channels (0)")
+            self._qdq.reasons.append(
+                f"{node.name}: weights are quantised along axis {axis}, expected output channels (0)"
+            )
             return True
         return self._linear(node, "IntConv", values, scale.reshape(-1), group=int(node.get("group", 1)))
 
     def _on_Gemm(self, node: Node) -> bool:  # noqa: N802
-        weight = self._weight(node.inputs[1])
+        weight = self._qdq.weight(node.inputs[1])
         plain = float(node.get("alpha", 1.0)) == 1.0 and float(node.get("beta", 1.0)) == 1.0 and not node.get("transA")
         if weight is None or not plain:
             return False
@@ -269,7 +168,7 @@ class _Integerizer:
         return self._linear(node, "IntGemm", values if node.get("transB") else values.T, scale.reshape(-1))
 
     def _on_MatMul(self, node: Node) -> bool:  # noqa: N802
-        weight = self._weight(node.inputs[1])
+        weight = self._qdq.weight(node.inputs[1])
         if weight is None or weight[0].ndim != 2:
             return False
         return self._linear(node, "IntGemm", weight[0].T, weight[1].reshape(-1))
@@ -278,7 +177,7 @@ class _Integerizer:
         """IntConv or IntGemm, or a float layer with byte weights when the activations are float."""
         channels = weight.shape[0]
         scale = np.broadcast_to(scale, (channels,)).astype(np.float32)
-        source = self._source(node.inputs[0])
+        source = self._qdq.source(node.inputs[0])
         bias = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         output = node.outputs[0]
         if op == "IntGemm" and node.op == "MatMul":
@@ -290,17 +189,19 @@ class _Integerizer:
             return True
         tensor, quant = source
         if not quant.per_tensor and not (group == channels and weight.shape[1] == 1):
-            self._reasons.append(f"{node.name}: input has one scale per channel, which only depthwise layers can use")
+            self._qdq.reasons.append(
+                f"{node.name}: input has one scale per channel, which only depthwise layers can use"
+            )
             return True
         steps = (quant.scale.astype(np.float64) * scale.astype(np.float64)).astype(np.float64)
         weight, steps, bias_q = _bounded_bias(weight, steps, bias)
-        _, out, (low, high), byte_output = self._tail(output)
-        if out is not None:
-            multiplier = (steps / out.scale.astype(np.float64)).astype(np.float32)
-            output = byte_output
-            self._bytes(output, out)
-        else:
-            multiplier = steps.astype(np.float32)
+        tail = self._tail(output)
+        out, low, high = (tail.quant, tail.low, tail.high) if tail else (None, 0, 255)
+        multiplier = steps.astype(np.float32)
+        if tail is not None:
+            multiplier = (steps / tail.quant.scale.astype(np.float64)).astype(np.float32)
+            output = tail.output
+            self._bytes(output, tail.quant)
         attributes = {k: v for k, v in node.attributes.items() if k not in ("alpha", "beta", "transA", "transB")}
         attributes.update(
             weight=np.ascontiguousarray(weight), bias=bias_q, scale=multiplier, x_zero=quant.zero_point, group=group,
@@ -311,7 +212,7 @@ class _Integerizer:
 
     def _bias_after(self, tensor: str) -> tuple[str, np.ndarray | None]:
         """The constant added to a MatMul's result, as exporters write linear layers."""
-        reader = self._sole_reader(tensor)
+        reader = self._qdq.sole_reader(tensor)
         if reader is None or reader.op != "Add":
             return tensor, None
         other = reader.inputs[1] if reader.inputs[0] == tensor else reader.inputs[0]
@@ -322,13 +223,14 @@ class _Integerizer:
         return reader.outputs[0], value
 
     def _on_Add(self, node: Node) -> bool:  # noqa: N802
-        a, b = (self._source(name) for name in node.inputs)
+        a, b = (self._qdq.source(name) for name in node.inputs)
         same = self._types[node.inputs[0]].shape == self._types[node.inputs[1]].shape
         if a is None or b is None or not same or not (a[1].per_tensor and b[1].per_tensor):
             return False
-        _, out, (low, high), output = self._tail(node.outputs[0])
-        if out is None:
+        tail = self._tail(node.outputs[0])
+        if tail is None:
             return False
+        out, low, high, output = tail.quant, tail.low, tail.high, tail.output
         steps = np.atleast_1d(out.scale)
         triples = [numerics.add_multipliers(a[1].step, b[1].step, float(s)) for s in steps]
         self._bytes(output, out)
@@ -340,12 +242,13 @@ class _Integerizer:
         return True
 
     def _on_Mul(self, node: Node) -> bool:  # noqa: N802
-        a, b = (self._source(name) for name in node.inputs)
+        a, b = (self._qdq.source(name) for name in node.inputs)
         if a is None or b is None or not (a[1].per_tensor and b[1].per_tensor):
             return False
-        _, out, (low, high), output = self._tail(node.outputs[0])
-        if out is None:
+        tail = self._tail(node.outputs[0])
+        if tail is None:
             return False
+        out, low, high, output = tail.quant, tail.low, tail.high, tail.output
         product = a[1].scale.astype(np.float64) * b[1].scale.astype(np.float64)
         self._bytes(output, out)
         self._emit(
@@ -355,33 +258,32 @@ class _Integerizer:
         return True
 
     def _on_GlobalAveragePool(self, node: Node) -> bool:  # noqa: N802
-        source = self._source(node.inputs[0])
+        source = self._qdq.source(node.inputs[0])
         if source is None or not source[1].per_tensor:
             return False
         tensor, quant = source
         count = int(np.prod(self._types[node.inputs[0]].shape[2:]))
-        _, out, (low, high), output = self._tail(node.outputs[0])
-        step = np.float64(quant.step) / count
-        if out is None:
-            output, scale = node.outputs[0], np.float32(step)
-        else:
-            scale = (step / out.scale.astype(np.float64)).astype(np.float32)
-            self._bytes(output, out)
+        tail = self._tail(node.outputs[0])
+        output, scale = node.outputs[0], np.asarray(np.float64(quant.step) / count)
+        out, low, high = (tail.quant, tail.low, tail.high) if tail else (None, 0, 255)
+        if tail is not None:
+            output, scale = tail.output, scale / tail.quant.scale.astype(np.float64)
+            self._bytes(output, tail.quant)
         self._emit(
-            "IntPool", node, [tensor], output, x_zero=quant.zero, scale=np.atleast_1d(scale), out=out, low=low,
-            high=high,
+            "IntPool", node, [tensor], output, x_zero=quant.zero, out=out, low=low, high=high,
+            scale=np.atleast_1d(scale.astype(np.float32)),
         )  # fmt: skip
         return True
 
     def _table(self, node: Node) -> bool:
-        source = self._source(node.inputs[0])
+        source = self._qdq.source(node.inputs[0])
         approximate = node.op == "Gelu" and node.get("approximate", b"none") != b"none"
         if source is None or not source[1].per_tensor or approximate:
             return False
-        reader = self._sole_reader(node.outputs[0])
+        reader = self._qdq.sole_reader(node.outputs[0])
         if reader is None or reader.op != "QuantizeLinear":
             return False
-        out = self._quantizer(reader)
+        out = self._qdq.quantizer(reader)
         if out is None or not out.per_tensor:
             return False
         self._done.add(id(reader))

@@ -14,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 from edgevision.graph import ir, numerics
 from edgevision.graph.geometry import window_of
-from edgevision.graph.integer import Quant, integerize
+from edgevision.graph.integer import integerize
 from edgevision.graph.ir import Graph, Node
+from edgevision.graph.qdq import Quant
 
 #: Unary operators with a defined sequence of operations (NUMERICS.md section 5).
 UNARY = {

@@ -14,8 +14,8 @@ from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.lowering.values import Extent, Storage, Value, extent_of, rows_are_planes
 from edgevision.compiler.simd import Simd
 from edgevision.graph import numerics
-from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Graph, Node
+from edgevision.graph.qdq import Quant
 
 
 @dataclass(frozen=True)

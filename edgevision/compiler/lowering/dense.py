@@ -16,8 +16,8 @@ from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph.geometry import Window, window_of
-from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Node
+from edgevision.graph.qdq import Quant
 
 #: A grouped convolution is run group by group; more groups than this go to TVM's own lowering.
 MOST_GROUPS = 32

@@ -13,8 +13,8 @@ from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder, operand_of
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
-from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Node
+from edgevision.graph.qdq import Quant
 
 
 def lower_elementwise(builder: Builder, node: Node) -> bool:

@@ -13,8 +13,8 @@ from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value, rows_are_planes
 from edgevision.graph.geometry import Window, window_of
-from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Node
+from edgevision.graph.qdq import Quant
 
 
 def lower_global_average(builder: Builder, node: Node) -> bool:

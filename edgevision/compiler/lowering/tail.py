@@ -10,8 +10,8 @@ from edgevision.compiler.kernels.chain import Apply, Chain, Index, Operand, Stor
 from edgevision.compiler.lowering.builder import Builder, operand_of
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import numerics
-from edgevision.graph.integer import Quant
 from edgevision.graph.ir import Node
+from edgevision.graph.qdq import Quant
 
 #: Unary operators of ONNX by the name of the function that computes them.
 UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hard_swish", "Erf": "erf", "Exp": "exp"}

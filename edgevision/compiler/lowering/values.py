@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgevision.graph.integer import Quant
+from edgevision.graph.qdq import Quant
 
 #: "rows" is pixels x channels (NHWC for images); "planes" is NCHW. Tensors that are no images are always rows: all
 #: axes but the last are pixels.

@@ -1,0 +1,145 @@
+"""What the quantisers of a QDQ graph say: which tensors are bytes, and what follows an operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgevision.graph import numerics
+from edgevision.graph.ir import Graph, Node
+
+
+@dataclass(frozen=True)
+class Quant:
+    """Scale (float32) and zero point (int32) of a tensor of unsigned bytes; both 0-d, or 1-d along `axis`."""
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int | None = None
+
+    @property
+    def per_tensor(self) -> bool:
+        """Whether one scale and one zero point serve the whole tensor."""
+        return self.axis is None
+
+    @property
+    def step(self) -> float:
+        """The one scale of a per-tensor quantisation."""
+        return float(self.scale)
+
+    @property
+    def zero(self) -> int:
+        """The one zero point of a per-tensor quantisation."""
+        return int(self.zero_point)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What turns an operator's result into bytes: the quantiser, and the clamp folded into it.
+
+    Attributes:
+        quant: of the bytes.
+        low, high: limits of the byte after a ReLU or Clip has been folded in.
+        output: the tensor that holds the bytes.
+        absorbed: the nodes this stands for.
+    """
+
+    quant: Quant
+    low: int
+    high: int
+    output: str
+    absorbed: tuple[Node, ...]
+
+
+class QdqReader:
+    """Reads the quantisers of one graph.
+
+    Attributes:
+        quant: quantisation of every tensor known to be bytes; filled as the graph is rewritten.
+        reasons: what integer arithmetic cannot express, one line each.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._readers = graph.readers()
+        self._producers = graph.producers()
+        self.quant: dict[str, Quant] = {}
+        self.reasons: list[str] = []
+
+    def source(self, tensor: str) -> tuple[str, Quant] | None:
+        """The bytes behind a dequantised activation, and their quantisation."""
+        node = self._producers.get(tensor)
+        if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in self.quant:
+            return None
+        return node.inputs[0], self.quant[node.inputs[0]]
+
+    def weight(self, tensor: str) -> tuple[np.ndarray, np.ndarray, int] | None:
+        """Integer weight, scale and axis behind a dequantised constant with zero point 0."""
+        node = self._producers.get(tensor)
+        if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in self._graph.constants:
+            return None
+        zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        weight = self._graph.constants[node.inputs[0]]
+        if weight.dtype != np.int8 or (zero is not None and np.any(zero)):
+            return None
+        scale = self._graph.constants[node.inputs[1]].astype(np.float32)
+        return weight, scale, int(node.get("axis", 1)) % max(1, weight.ndim)
+
+    def sole_reader(self, tensor: str) -> Node | None:
+        """The one node that reads a tensor; None when several do or the graph returns it."""
+        readers = self._readers.get(tensor, [])
+        return readers[0] if len(readers) == 1 and tensor not in self._graph.outputs else None
+
+    def quantizer(self, node: Node) -> Quant | None:
+        """Scale and zero point of a QuantizeLinear as unsigned bytes; None, with a reason, when it is not 8-bit."""
+        scale = self._graph.constants.get(node.inputs[1])
+        if scale is None:
+            self.reasons.append(f"{node.name}: the scale is not a constant")
+            return None
+        zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
+        if zero is None or zero.dtype not in (np.uint8, np.int8):
+            came = "no constant" if zero is None else str(zero.dtype)
+            self.reasons.append(f"{node.name}: expected an 8-bit constant zero point, got {came}")
+            return None
+        points = zero.astype(np.int32) + np.int32(128 if zero.dtype == np.int8 else 0)
+        scale = scale.astype(np.float32)
+        if scale.size == 1 and points.size == 1:
+            return Quant(scale.reshape(()), points.reshape(()))
+        count = max(scale.size, points.size)
+        return Quant(
+            np.broadcast_to(scale.reshape(-1), (count,)).copy(),
+            np.broadcast_to(points.reshape(-1), (count,)).copy(),
+            int(node.get("axis", 1)),
+        )
+
+    def tail(self, tensor: str) -> Tail | None:
+        """The quantiser that alone reads `tensor`, directly or through one ReLU or Clip; None when there is none."""
+        reader = self.sole_reader(tensor)
+        bounds: tuple[float, float] | None = None
+        absorbed: list[Node] = []
+        if reader is not None and reader.op in ("Relu", "Clip"):
+            bounds = self._clip_bounds(reader)
+            if bounds is not None:
+                absorbed.append(reader)
+                reader = self.sole_reader(reader.outputs[0])
+        if reader is None or reader.op != "QuantizeLinear":
+            return None
+        quant = self.quantizer(reader)
+        if quant is None or (bounds is not None and not quant.per_tensor):
+            return None
+        low, high = 0, 255
+        if bounds is not None:
+            low, high = (int(b) for b in numerics.quantize(np.array(bounds, np.float32), quant.step, quant.zero))
+        return Tail(quant, low, high, reader.outputs[0], (*absorbed, reader))
+
+    def _clip_bounds(self, node: Node) -> tuple[float, float] | None:
+        if node.op == "Relu":
+            return 0.0, float(2.0**60)
+        limits = [-(2.0**60), 2.0**60]
+        for index, name in enumerate(node.inputs[1:3]):
+            if name:
+                if name not in self._graph.constants:
+                    return None
+                limits[index] = float(self._graph.constants[name])
+        return float(limits[0]), float(limits[1])
