@@ -9,12 +9,17 @@
 #include <stdlib.h>
 #include <time.h>
 
+struct patience {
+    int64_t ns;
+    unsigned failures;
+};
+
 struct worker {
     struct ev_pool *pool;
     pthread_t thread;
     int task;
     int cpu;
-    int64_t patience;
+    struct patience patience;
 };
 
 struct ev_pool {
@@ -23,7 +28,8 @@ struct ev_pool {
     ev_slice slice;
     void *data;
     struct ev_group group;
-    int64_t patience; /* of the caller */
+    int64_t spin_ns; /* at most; 0 with more threads than CPUs */
+    struct patience patience; /* of the caller */
     atomic_uint generation;
     atomic_uint pending;
     atomic_int sleeping;
@@ -42,7 +48,7 @@ struct barrier {
 };
 
 /* Long enough to bridge the gap between two steps, short enough that an idle program burns nothing. */
-static const int64_t spin_ns = 50000;
+enum { MOST_SPIN_NS = 50000, PROBE_EVERY = 64 };
 
 static _Thread_local struct ev_pool *current;
 
@@ -63,20 +69,21 @@ static int64_t now_ns(void)
 }
 
 /* Watch `cell` until it is `value` (or, with `equal` 0, until it is not), for as long as watching has paid so far: when
- * the other thread has no CPU of its own, spinning only keeps it from the one it needs. */
-static int seen_by_spinning(int64_t *patience, atomic_uint *cell, unsigned value, int equal)
+ * the other thread has no CPU of its own, spinning only keeps it from the one it needs. Now and
+ * then it is tried in full again, because a thread that sleeps wakes too late for a short look to find it got a CPU. */
+static int seen_by_spinning(const struct ev_pool *pool, struct patience *patience, atomic_uint *cell, unsigned value, int equal)
 {
     int64_t start = now_ns();
     do {
         for (int i = 0; i < 32; i++) {
             if ((atomic_load(cell) == value) == equal) {
-                *patience = *patience > spin_ns / 2 ? spin_ns : *patience * 2 + 1000;
+                patience->ns = patience->ns > pool->spin_ns / 2 ? pool->spin_ns : patience->ns * 2 + 1000;
                 return 1;
             }
             relax();
         }
-    } while (now_ns() - start < *patience);
-    *patience /= 2;
+    } while (now_ns() - start < patience->ns);
+    patience->ns = ++patience->failures % PROBE_EVERY ? patience->ns / 2 : pool->spin_ns;
     return 0;
 }
 
@@ -85,7 +92,7 @@ static int seen_by_spinning(int64_t *patience, atomic_uint *cell, unsigned value
 static void wait_for_work(struct worker *worker, unsigned seen)
 {
     struct ev_pool *pool = worker->pool;
-    if (seen_by_spinning(&worker->patience, &pool->generation, seen, 0))
+    if (seen_by_spinning(pool, &worker->patience, &pool->generation, seen, 0))
         return;
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->sleeping, 1);
@@ -97,7 +104,7 @@ static void wait_for_work(struct worker *worker, unsigned seen)
 
 static void wait_until_finished(struct ev_pool *pool)
 {
-    if (seen_by_spinning(&pool->patience, &pool->pending, 0, 1))
+    if (seen_by_spinning(pool, &pool->patience, &pool->pending, 0, 1))
         return;
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->caller_sleeps, 1);
@@ -150,7 +157,7 @@ struct ev_pool *ev_pool_open(int threads, const int *cpus, int flush_denormals, 
         ev_fail(error, EV_MEMORY, "no memory for a pool of %d threads", threads);
         return NULL;
     }
-    pool->patience = threads <= ev_cpu_count() ? spin_ns : 0;
+    pool->spin_ns = pool->patience.ns = threads <= ev_cpu_count() ? MOST_SPIN_NS : 0;
     pool->flush_denormals = flush_denormals;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
