@@ -44,8 +44,9 @@ def measure(
             windows[engine.name].append(timed)
             spent[engine.name] += sum(timed) / 1e9
         rounds += 1
+        over = rounds >= protocol.least_windows and min(spent.values()) >= protocol.seconds
         expected = max(protocol.least_windows, round(rounds * protocol.seconds / max(min(spent.values()), 1e-9)))
-        progress("measure", rounds, max(expected, rounds), f"{len(engines)} engines in turns")
+        progress("measure", rounds, rounds if over else max(expected, rounds + 1), f"{len(engines)} engines in turns")
     return windows
 
 
