@@ -23,9 +23,22 @@ class Simd:
     dot: str = "none"
 
     @property
-    def uses_vpdpbusd(self) -> bool:
-        """Whether four u8 x s8 products are summed into each 32-bit lane by one instruction."""
-        return self.dot == "vnni"
+    def sums_four(self) -> bool:
+        """Whether one instruction sums four byte products into each 32-bit lane."""
+        return self.dot in DOT_INSTRUCTIONS
+
+    @property
+    def signed_left(self) -> bool:
+        """Whether that instruction takes signed bytes on both sides, so activations are shifted by 128 as they load."""
+        return self.dot == "sdot"
+
+
+#: LLVM intrinsic of the four-way byte product by `Simd.dot`; `bits` is the width of the vector.
+DOT_INSTRUCTIONS = {
+    "vnni": "llvm.x86.avx512.vpdpbusd.{bits}",
+    "sdot": "llvm.aarch64.neon.sdot.v4i32.v16i8",
+    "i8mm": "llvm.aarch64.neon.usdot.v4i32.v16i8",
+}
 
 
 def simd_of(target: Target) -> Simd:

@@ -1,5 +1,6 @@
 """Whole networks through the compiler: agreement, a tight arena, no workspace, and refusals before any work."""
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,7 +13,7 @@ from edgevision.errors import DoesNotFit, Unsupported
 from edgevision.graph import reference
 from edgevision.machine import resolve
 
-TARGETS = ["host", "rpi4", "zynq7020-ps"]
+TARGETS = ["host", "rpi4", "rpi5", "zynq7020-ps"]
 
 
 def described(name):
@@ -25,6 +26,15 @@ def test_byte_network_is_the_integer_reference_bit_for_bit_on_every_architecture
     for image in images:
         (expected,) = reference.run(small_w8a8, image)
         assert np.array_equal(run_on(program, image), expected)
+
+
+def test_mixed_sign_dot_product_is_the_integer_reference_bit_for_bit(small_w8a8, images):
+    board = described("rpi5")
+    cpu = msgspec.structs.replace(
+        board.cpu, llvm="neoverse-n2", dot="i8mm", features=("+i8mm",), requires=("asimd", "asimddp", "i8mm")
+    )
+    program = compiler.compile_graph(small_w8a8, msgspec.structs.replace(board, cpu=cpu))
+    assert np.array_equal(run_on(program, images[0]), reference.run(small_w8a8, images[0])[0])
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -89,8 +99,6 @@ def test_every_unsupported_operator_is_named_before_anything_is_built():
 
 
 def test_network_larger_than_the_board_is_refused(small_fp32):
-    import msgspec
-
     board = described("host")
     tiny = msgspec.structs.replace(board, memory=msgspec.structs.replace(board.memory, ram_mib=0))
     with pytest.raises(DoesNotFit):

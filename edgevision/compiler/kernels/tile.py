@@ -1,7 +1,8 @@
 """The register tile of every dense kernel: rows of the left operand times one panel of packed weights.
 
-float32 multiplies and adds; u8 x s8 accumulates in int32, four products at a time where the core has `vpdpbusd`, else
-one at a time on widened bytes. The accumulators start at the bias, so the tail of the kernel is only the chain.
+float32 multiplies and adds; u8 x s8 accumulates in int32, four products at a time where the core has an instruction for
+it (`vpdpbusd`, `sdot`, `usdot`), else one at a time on widened bytes. The accumulators start at the bias, so the tail of
+the kernel is only the chain.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import ChainWriter
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.panel import Panel
-from edgevision.compiler.simd import Simd
+from edgevision.compiler.simd import DOT_INSTRUCTIONS, Simd
+
+#: The top bit of each of four bytes.
+SIGN_BITS = -0x7F7F7F80
 
 
 @dataclass(frozen=True)
@@ -124,20 +128,22 @@ class DenseTile:
         loaded = emit.load(self._operands.weights, offset, width * self.group)
         if not self._integer:
             return emit.named(emit.cast(loaded, "float32", width) if self._scaled_float else loaded)
-        return emit.named(loaded if self._simd.uses_vpdpbusd else emit.cast(loaded, "int32", width))
+        return emit.named(loaded if self._simd.sums_four else emit.cast(loaded, "int32", width))
 
     def _left(self, address: Expr) -> Expr:
         if not self._integer:
             return emit.named(self._operands.left[address])
-        if self._simd.uses_vpdpbusd:
-            return emit.named(emit.reinterpret(emit.load(self._operands.left, address, 4), "int32", 1))
+        if self._simd.sums_four:
+            four = emit.reinterpret(emit.load(self._operands.left, address, 4), "int32", 1)
+            # Flipping the top bit of a byte subtracts 128 from it, read as signed.
+            return emit.named(four ^ T.int32(SIGN_BITS) if self._simd.signed_left else four)
         return emit.named(emit.cast(self._operands.left[address], "int32", 1))
 
     def _multiply(self, vector: int, row: int, left: Expr, weights: Expr) -> None:
         width = self._panel.widths[vector]
-        if self._integer and self._simd.uses_vpdpbusd:
+        if self._integer and self._simd.sums_four:
             # LLVM 22 takes the byte vectors as such; older signatures took them as int32 lanes.
-            name = f"llvm.x86.avx512.vpdpbusd.{width * 32}"
+            name = DOT_INSTRUCTIONS[self._simd.dot].format(bits=width * 32)
             bytes_left = T.reinterpret(f"int8x{4 * width}", emit.splat(left, width))
             dot = T.call_llvm_pure_intrin(
                 f"int32x{width}", T.llvm_lookup_intrinsic_id(name), self._acc[vector].get(row), bytes_left, weights
@@ -149,4 +155,9 @@ class DenseTile:
 
 def k_group(simd: Simd, *, integer: bool) -> int:
     """Values of k one inner step consumes, which is also the packing group of the weights."""
-    return 4 if integer and simd.uses_vpdpbusd else 1
+    return 4 if integer and simd.sums_four else 1
+
+
+def left_shift(simd: Simd) -> int:
+    """What the dense kernels subtract from every activation byte; their zero points are less by the same."""
+    return 128 if simd.signed_left else 0

@@ -10,7 +10,7 @@ import numpy as np
 from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
-from edgevision.compiler.kernels.tile import k_group
+from edgevision.compiler.kernels.tile import k_group, left_shift
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
@@ -177,12 +177,16 @@ def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: 
     return found
 
 
-def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Integer bias less the zero point's share of every product, so kernels multiply the bytes as they are."""
+def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Integer bias less the zero point's share of every product, so kernels multiply the bytes as they are.
+
+    Args:
+        shift: what the kernel itself subtracts from each byte (`tile.left_shift`).
+    """
     if not layer.integer:
         return bias
     total = weight.astype(np.int64).sum(axis=(1, 2, 3))
-    return (bias.astype(np.int64) - layer.x_zero.astype(np.int64) * total).astype(np.int32)
+    return (bias.astype(np.int64) - (layer.x_zero.astype(np.int64) - shift) * total).astype(np.int32)
 
 
 def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int) -> None:
@@ -191,7 +195,8 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
     images = builder.extent(node.outputs[0]).images
     dtype = "uint8" if layer.integer else "float32"
     weights = "float32" if layer.scale is None else "int8"
-    bias = _shifted_bias(layer, layer.weight, layer.bias)
+    shift = 0 if channels == 1 else left_shift(builder.simd)
+    bias = _shifted_bias(layer, layer.weight, layer.bias, shift)
     matrix = layer.weight.reshape(channels, depth)
     if channels == 1:
         spec: Any = rowdot.RowDot(
@@ -224,7 +229,7 @@ def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _F
         value = _input(builder, node, layer)
         pixel_pitch, channel_pitch, image_pitch = value.pitch, 1, x[2] * x[3] * value.pitch
     tile = tile_shape(window.out_width, group_channels, simd.lanes, simd.registers)
-    corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
+    corrected = bool(layer.integer and window.leaves_frame and int(layer.x_zero) != left_shift(simd))
     for index in range(layer.group):
         rows = slice(index * group_channels, (index + 1) * group_channels)
         chain = finish.chain if layer.group == 1 else finish.group_chain(index * group_channels)
@@ -248,12 +253,13 @@ def _conv_constants(
     padded[..., :depth] = weight.transpose(0, 2, 3, 1)
     found = [
         pack(padded.reshape(channels, -1), simd.lanes, nr, group),
-        pack_channels(_shifted_bias(layer, weight, bias), simd.lanes, nr),
+        pack_channels(_shifted_bias(layer, weight, bias, left_shift(simd)), simd.lanes, nr),
     ]
     if layer.scale is not None:
         found.append(pack_channels(layer.scale[rows].astype(np.float32), simd.lanes, nr))
     if corrected:
-        sums = weight.astype(np.int64).sum(axis=1).reshape(channels, -1) * int(layer.x_zero)
+        sums = weight.astype(np.int64).sum(axis=1).reshape(channels, -1)
+        sums *= int(layer.x_zero) - left_shift(simd)
         found.append(np.stack([pack_channels(tap.astype(np.int32), simd.lanes, nr) for tap in sums.T]))
     return found
 
