@@ -108,7 +108,9 @@ def test_network_larger_than_the_board_is_refused(small_fp32):
 CASES = {
     "grouped convolution": lambda c: [helper.make_node("Conv", ["x", c((6, 2, 3, 3))], ["y"], group=2, pads=[1] * 4)],
     "strided pointwise": lambda c: [helper.make_node("Conv", ["x", c((5, 4, 1, 1))], ["y"], strides=[2, 2])],
-    "same padding": lambda c: [helper.make_node("Conv", ["x", c((5, 4, 3, 3))], ["y"], auto_pad="SAME_UPPER", strides=[2, 2])],
+    "same padding": lambda c: [
+        helper.make_node("Conv", ["x", c((5, 4, 3, 3))], ["y"], auto_pad="SAME_UPPER", strides=[2, 2]),
+    ],
     "dilated": lambda c: [helper.make_node("Conv", ["x", c((3, 4, 3, 3))], ["y"], dilations=[2, 2], pads=[2] * 4)],
     "concat of two paths": lambda c: [
         helper.make_node("Conv", ["x", c((5, 4, 1, 1))], ["a"]), helper.make_node("Relu", ["x"], ["b"]),
