@@ -13,6 +13,8 @@ from edgevision.workspace import DEFAULT_OUT, Workspace, slug
 
 if TYPE_CHECKING:
     from edgevision.compress.compressed import Compressed
+    from edgevision.data import DataSet
+    from edgevision.zoo.model import Model
 
 #: Networks whose weights come in a package.
 PRETRAINED = ("efficientnet_lite0",)
@@ -61,7 +63,6 @@ def compress(
     from edgevision import recipe as recipes
     from edgevision import zoo
     from edgevision.compress.apply import compress as apply
-    from edgevision.data import open_data
     from edgevision.graph.export import export
 
     chosen = recipes.load(recipe)
@@ -69,17 +70,7 @@ def compress(
     name = zoo.full_name(model)
     origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
     spec = data or origin.data
-    images = open_data(spec) if spec else None
-    network = zoo.load_model(
-        name,
-        classes=images.classes if images else (),
-        weights=origin.weights,
-        image_size=image_size,
-        preprocessing=images.default_preprocessing if images and origin.weights == "random" else None,
-        seed=seed,
-    )
-    if spec and images and images.preprocessing != network.preprocessing:
-        images = open_data(spec, network.preprocessing)
+    network, images = _opened(name, origin.weights, spec, image_size, seed)
     return apply(
         network,
         chosen,
@@ -97,6 +88,27 @@ def compress(
         command=command,
         progress=progress,
     )
+
+
+def _opened(
+    name: str, weights: Path | Literal["random"] | None, data: str | None, image_size: int | None, seed: int
+) -> tuple[Model, DataSet | None]:
+    """The network, and the data prepared the way the network wants it."""
+    from edgevision import zoo
+    from edgevision.data import open_data
+
+    images = open_data(data) if data else None
+    network = zoo.load_model(
+        name,
+        classes=images.classes if images else (),
+        weights=weights,
+        image_size=image_size,
+        preprocessing=images.default_preprocessing if images and weights == "random" else None,
+        seed=seed,
+    )
+    if data and images and images.preprocessing != network.preprocessing:
+        images = open_data(data, network.preprocessing)
+    return network, images
 
 
 @dataclass(frozen=True)
