@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from edgevision.cli import options
+from edgevision.cli.console import Console
+
+if TYPE_CHECKING:
+    from edgevision.report.tradeoff import Group
 
 
 @click.command(name="profile")
@@ -35,7 +40,7 @@ def command(
     """Time BUNDLES, in turns with each other and with other runtimes; the newest bundle without any."""
     from edgevision import api
     from edgevision.api.measuring import newest
-    from edgevision.report import tables, tradeoff
+    from edgevision.report import tradeoff
 
     console = settings.console
     if not bundles:
@@ -50,9 +55,7 @@ def command(
             command=settings.typed, progress=progress,
         )  # fmt: skip
     group = tradeoff.group(done.profile)
-    threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
-    console.table(f"{done.profile.model} on {group.device}, {threads}; baseline {group.baseline}", tables.HEADINGS,
-                  tables.rows(group))  # fmt: skip
+    show(console, group, done.profile.model, done.profile.data)
     for point in group.points:
         if point.max_abs_error is not None:
             console.say(
@@ -63,6 +66,26 @@ def command(
         console.note(flag)
     console.say(str(done.path))
     console.result(msgspec.to_builtins(done.profile) | {"path": str(done.path)})
+
+
+def show(console: Console, group: Group, model: str, data: str) -> None:
+    """The points of a group as a table that fits 80 columns; the files have the other columns."""
+    from edgevision.report import words
+
+    rows = []
+    for point in group.points:
+        median, top1 = point.latency.median, point.accuracy.value if point.accuracy else None
+        ratio = words.digits(point.ratio.value) if point.ratio else "1"
+        rows.append(
+            (point.engine, words.percent(top1), words.size(point.size_bytes), words.milliseconds(median.value),
+             words.between(median), words.milliseconds(point.latency.p90), ratio)
+        )  # fmt: skip
+    threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
+    console.table(
+        f"{model} on {data}, {group.device}, {threads}, measured; baseline {group.baseline}",
+        ("engine", "top-1 %", "size", "median ms", "95 %", "p90 ms", "× base"),
+        rows,
+    )
 
 
 def cores(text: str | None) -> tuple[int, ...]:

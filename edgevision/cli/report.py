@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from edgevision.cli import options
+from edgevision.cli.profile import show
 
 
 @click.command(name="report")
@@ -15,15 +16,12 @@ from edgevision.cli import options
 def command(settings: options.Settings, model: str | None, data: str | None) -> None:
     """Write the latency-accuracy trade-off as one offline HTML file, with Markdown, CSV and JSON beside it."""
     from edgevision import api
-    from edgevision.report import tables
 
     console = settings.console
     made = api.report(model=model, data=data, out=settings.out, overwrite=settings.overwrite, command=settings.typed)
     found = made.trade_off
     for group in found.groups:
-        threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
-        console.table(f"{found.model} on {found.data}, {group.device}, {threads}; baseline {group.baseline}",
-                      tables.HEADINGS, tables.rows(group))  # fmt: skip
+        show(console, group, found.model, found.data)
     for line in (found.verdict, found.detail, *found.remarks):
         console.say(line)
     console.say(str(made.html.resolve()))
