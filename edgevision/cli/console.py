@@ -50,7 +50,7 @@ class Console:
             return
         table = rich.table.Table(title=title or None, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
         for index, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if index < left else "right", overflow="fold", min_width=6)
+            table.add_column(heading, justify="left" if index < left else "right", overflow="fold", no_wrap=index == 0)
         for row in rows:
             # Text, not markup: a name with [brackets] is shown as it is.
             table.add_row(*(rich.text.Text(cell) for cell in row))

@@ -82,8 +82,8 @@ def show(console: Console, group: Group, model: str, data: str) -> None:
         )  # fmt: skip
     threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
     console.table(
-        f"{model} on {data}, {group.device}, {threads}, measured; baseline {group.baseline}",
-        ("engine", "top-1 %", "size", "median ms", "95 %", "p90 ms", "× base"),
+        f"{model} on {data}, {group.device}, {threads}; measured, ms; base {group.baseline}",
+        ("engine", "top-1 %", "size", "median", "95 %", "p90", "× base"),
         rows,
     )
 
