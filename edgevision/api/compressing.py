@@ -131,6 +131,7 @@ def find_weights(
     Raises:
         UsageError: two were given, or there are none; says how to train or name some.
     """
+    from edgevision import zoo
     from edgevision.zoo.weights import read_checkpoint
 
     if weights is not None and random_weights:
@@ -149,6 +150,7 @@ def find_weights(
         return WeightsOrigin(found[-1], str(meta.detail.get("data", "")) or None if meta else None)
     if model in PRETRAINED:
         return WeightsOrigin(None)
+    zoo.known_name(model)
     raise UsageError(
         f"there are no weights for {model}",
         where=str(workspace.weights(model, data) if data else folder / f"{slug(model)}-*.safetensors"),

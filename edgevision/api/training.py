@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,12 +90,14 @@ def train(
         raise TypeError("a network of the zoo has a torch module")
     done = run(
         network.module, images, settings,
-        checkpoint=checkpoint, resume=resume, overwrite=overwrite or not resume, seed=seed, progress=progress,
+        checkpoint=checkpoint, resume=resume, overwrite=overwrite, seed=seed, progress=progress,
     )  # fmt: skip
     detail: dict[str, str | int | float] = {"data": data, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs}
     if done.accuracy:
         detail["top1_percent"] = round(done.accuracy.percent, 2)
-    save_weights(path, done.module, WeightsMeta(name, images.classes, network.preprocessing, detail))
-    checkpoint.unlink(missing_ok=True)
+    # Under torchrun every process holds the same weights; one of them writes.
+    if int(os.environ.get("RANK", "0")) == 0:
+        save_weights(path, done.module, WeightsMeta(name, images.classes, network.preprocessing, detail))
+        checkpoint.unlink(missing_ok=True)
     return Trained(path, name, data, done.accuracy, settings.epochs, done.seconds)

@@ -56,6 +56,21 @@ def full_name(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
+def known_name(name: str) -> str:
+    """The full name of a network of the zoo.
+
+    Raises:
+        UsageError: there is none of that name; the nearest is given.
+    """
+    full = full_name(name)
+    if full not in names():
+        raise UsageError(
+            f"unknown model '{name}'{nearest(name, names())}",
+            fix=f"one of: {', '.join(names())}; or the path of an .onnx or .pt2 file",
+        )
+    return full
+
+
 def load_model(
     name_or_path: str,
     *,
@@ -94,12 +109,7 @@ def load_model(
         if path.suffix == ".onnx":
             return load_onnx(path, image_size=image_size, preprocessing=preprocessing, classes=classes)
         return load_pt2(path, preprocessing=preprocessing, classes=classes)
-    name = _ALIASES.get(name_or_path, name_or_path)
-    if name not in names():
-        raise UsageError(
-            f"unknown model '{name_or_path}'{nearest(name_or_path, names())}",
-            fix=f"one of: {', '.join(names())}; or the path of an .onnx or .pt2 file",
-        )
+    name = known_name(name_or_path)
     family = _EFFICIENTNET if name == efficientnet_lite.NAME else _CAS_VIT
     checkpoint = _checkpoint(name, weights, classes)
     found = _classes(checkpoint, classes, family)

@@ -159,3 +159,8 @@ def test_rooms_that_are_verbs_are_both_module_and_function():
         edgevision.deploy(out="nowhere")
     with pytest.raises(errors.UsageError, match="nothing to report"):
         edgevision.report(out="nowhere")
+
+
+def test_unknown_model_is_answered_with_the_nearest_name(tmp_path, capsys):
+    assert run(["--out", str(tmp_path), "compress", "--model", "cas_vot", "--recipe", "fp32"]) == 2
+    assert "did you mean 'cas_vit'?" in capsys.readouterr().err
