@@ -24,11 +24,8 @@ def program_of(builder: Builder, target: Target, tvm_target: Any) -> Program:
     constants, constant_offsets = _lay_out(builder, used)
     where.update(constant_offsets)
     graph = builder.graph
-    inputs = [builder.values[name] for name in graph.inputs]
-    for index, known in enumerate(inputs):
-        where[next(iter(known.values())).storage] = index
-    for index, name in enumerate(graph.outputs):
-        where[builder.values[name]["output"].storage] = index
+    for side in (builder.inputs, builder.outputs):
+        where.update((storage, index) for index, storage in enumerate(side))
     tensors = _Tensors(builder, where)
     steps = tuple(
         PlanStep(
@@ -41,10 +38,10 @@ def program_of(builder: Builder, target: Target, tvm_target: Any) -> Program:
         )
         for call in builder.calls
     )
-    input_indices = tuple(
-        tensors.index(next(iter(builder.values[n].values())).storage, graph.shape(n)) for n in graph.inputs
+    input_indices = tuple(tensors.index(s, graph.shape(n)) for s, n in zip(builder.inputs, graph.inputs, strict=True))
+    output_indices = tuple(
+        tensors.index(s, graph.shape(n)) for s, n in zip(builder.outputs, graph.outputs, strict=True)
     )
-    output_indices = tuple(tensors.index(builder.values[n]["output"].storage, graph.shape(n)) for n in graph.outputs)
     return Program(
         target=target,
         objects=compile_kernels(builder.kernels, tvm_target),

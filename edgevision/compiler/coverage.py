@@ -87,6 +87,15 @@ def node_macs(node: Node, graph: Graph) -> int:
     return 0
 
 
+def pool_leaves_frame(node: Node, graph: Graph) -> bool:
+    """Whether some window of a pooling lies wholly in the padding, which runtimes and ONNX do not agree on."""
+    if node.op not in ("MaxPool", "AveragePool") or not node.get("ceil_mode"):
+        return False
+    sizes, results = graph.shape(node.inputs[0])[2:], graph.shape(node.outputs[0])[2:]
+    strides, pads = node.get("strides", [1] * len(sizes)), node.get("pads", [0] * len(sizes))
+    return any((y - 1) * s >= x + p for x, y, s, p in zip(sizes, results, strides, pads, strict=False))
+
+
 def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str]) -> Coverage:
     """Count what an integer graph is made of; nothing is built."""
     total: dict[str, list[int]] = {}
@@ -102,7 +111,9 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
             integer_macs += macs
             integer_nodes += 1
         foreign = node.domain not in ("", "ai.onnx", "edgevision.integer")
-        if node.op not in rules and (foreign or node.op not in supported_by_tvm):
+        if pool_leaves_frame(node, graph):
+            reasons.append(f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image")
+        if foreign or (node.op not in rules and node.op not in supported_by_tvm):
             share = f"{100 * macs / all_macs:.1f} % of MACs" if all_macs else "no MACs"
             name = f"{node.domain}::{node.op}" if foreign else node.op
             reasons.append(f"{name} '{node.name}' ({share}): no kernel, and TVM's importer does not know it")

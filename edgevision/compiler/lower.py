@@ -6,7 +6,7 @@ from typing import Any
 
 from edgevision.compiler.lowering import dense, pointwise, spatial
 from edgevision.compiler.lowering.builder import Builder
-from edgevision.compiler.lowering.values import Storage, Value
+from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
 from edgevision.errors import Unsupported
 from edgevision.graph.ir import Graph, Node
@@ -29,12 +29,13 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
     Raises:
         Unsupported: an operator neither we nor TVM can compile.
     """
-    exact = any(node.domain == "edgevision.integer" and node.op.startswith("Int") for node in graph.nodes)
+    exact = any(node.domain == "edgevision.integer" and not node.op.startswith("ByteWeight") for node in graph.nodes)
     builder = Builder(graph, simd, exact)
     for name in graph.inputs:
         typed = graph.types[name]
         builder.storages.append(Storage(typed.elements, typed.dtype, "input"))
-        builder.put_as_onnx(name, len(builder.storages) - 1, typed.dtype)
+        builder.inputs.append(len(builder.storages) - 1)
+        builder.put_as_onnx(name, builder.inputs[-1], typed.dtype)
     waiting: list[Node] = []
     for index, node in enumerate(graph.nodes):
         progress("lower", index, len(graph.nodes))
@@ -70,7 +71,6 @@ def _place_outputs(builder: Builder) -> None:
     for name in builder.graph.outputs:
         storage = builder.planes(name)
         if builder.storages[storage].place != "arena":
-            source = builder.rows(name)
-            storage = builder.copied(name, source).storage
+            storage = builder.duplicate(storage, name)
         builder.storages[storage].place = "output"
-        builder.values[name] = {"output": Value(storage, builder.storages[storage].dtype, "planes", 0)}
+        builder.outputs.append(storage)

@@ -72,6 +72,9 @@ class _Integerizer:
         for node in self._graph.nodes:
             if id(node) not in self._done:
                 self._convert(node)
+        for name in self._graph.outputs:
+            if name in self._qdq.quant and self._graph.types[name].dtype == "int8":
+                self._qdq.reasons.append(f"output '{name}': expected float or uint8, got int8")
         if self._qdq.reasons:
             raise Unsupported(
                 "the graph has quantisers that integer arithmetic cannot express",
@@ -102,16 +105,22 @@ class _Integerizer:
 
     def _convert(self, node: Node) -> None:
         handler = getattr(self, f"_on_{node.op}", None)
-        if node.op in MOVES and node.inputs[0] in self._qdq.quant:
+        if node.domain not in ("", "ai.onnx"):
+            self._nodes.append(node)
+        elif node.op in MOVES and node.inputs[0] in self._qdq.quant:
             self._move(node)
         elif (node.op in TABLE_FUNCTIONS and self._table(node)) or (handler is not None and handler(node)):
             return
         else:
+            if any(name in self._qdq.quant for name in node.inputs):
+                self._qdq.reasons.append(f"{node.name}: {node.op} reads bytes, expected a DequantizeLinear ahead of it")
             self._nodes.append(node)
 
     def _move(self, node: Node) -> None:
         self._nodes.append(node)
         quant = self._qdq.quant[node.inputs[0]]
+        if node.op == "MaxPool" and len([o for o in node.outputs if o]) > 1:
+            self._qdq.reasons.append(f"{node.name}: the indices of a MaxPool of bytes")
         if not quant.per_tensor and node.op not in ("MaxPool", "Identity"):
             self._qdq.reasons.append(f"{node.name}: {node.op} of a tensor with one scale per channel")
         for output in node.outputs:
@@ -122,16 +131,26 @@ class _Integerizer:
         quant = self._qdq.quantizer(node)
         if quant is None:
             return True
+        if node.inputs[0] in self._constants or self._types[node.inputs[0]].dtype != "float32":
+            self._qdq.reasons.append(
+                f"{node.name}: expected a float32 activation to quantise, got another type or a constant"
+            )
         self._emit("Quantize", node, [node.inputs[0]], node.outputs[0], quant=quant)
         self._bytes(node.outputs[0], quant)
         return True
 
     def _on_DequantizeLinear(self, node: Node) -> bool:  # noqa: N802
         if node.inputs[0] in self._qdq.quant:
-            self._emit("Dequantize", node, [node.inputs[0]], node.outputs[0], quant=self._qdq.quant[node.inputs[0]])
+            quant, own = self._qdq.quant[node.inputs[0]], self._qdq.quantizer(node)
+            if own is not None and not own.equals(quant):
+                self._qdq.reasons.append(f"{node.name}: scale or zero point differ from the quantiser's")
+            self._emit("Dequantize", node, [node.inputs[0]], node.outputs[0], quant=quant)
             return True
         if node.inputs[0] in self._graph.constants:
-            self._dequantized_constant(node)
+            if self._qdq.expandable(node):
+                self._dequantized_constant(node)
+            else:
+                self._qdq.reasons.append(f"{node.name}: expected a constant scale, one or one along an axis")
             return True
         self._qdq.reasons.append(f"{node.name}: dequantises a tensor no quantiser made")
         return True
@@ -140,8 +159,9 @@ class _Integerizer:
         """Expand a constant for readers that stay float; a weight-only layer keeps its bytes."""
         weight = self._graph.constants[node.inputs[0]]
         scale = self._graph.constants[node.inputs[1]].astype(np.float32)
-        zero = self._graph.constants[node.inputs[2]] if len(node.inputs) > 2 else np.zeros((), weight.dtype)
-        if scale.ndim:
+        given = len(node.inputs) > 2 and node.inputs[2]
+        zero = self._graph.constants[node.inputs[2]] if given else np.zeros_like(scale, weight.dtype)
+        if scale.size > 1:
             shape = [1] * weight.ndim
             shape[int(node.get("axis", 1)) % weight.ndim] = -1
             scale, zero = scale.reshape(shape), zero.reshape(shape)
@@ -149,7 +169,7 @@ class _Integerizer:
 
     def _on_Conv(self, node: Node) -> bool:  # noqa: N802
         weight = self._qdq.weight(node.inputs[1])
-        if weight is None:
+        if weight is None or weight[0].ndim != 4 or not self._constant_bias(node):
             return False
         values, scale, axis = weight
         if axis != 0 and scale.size > 1:
@@ -162,27 +182,39 @@ class _Integerizer:
     def _on_Gemm(self, node: Node) -> bool:  # noqa: N802
         weight = self._qdq.weight(node.inputs[1])
         plain = float(node.get("alpha", 1.0)) == 1.0 and float(node.get("beta", 1.0)) == 1.0 and not node.get("transA")
-        if weight is None or not plain:
+        if weight is None or not plain or not self._constant_bias(node):
             return False
-        values, scale, _ = weight
+        values, scale, axis = weight
+        if scale.size > 1 and axis != (0 if node.get("transB") else 1):
+            return False
         return self._linear(node, "IntGemm", values if node.get("transB") else values.T, scale.reshape(-1))
 
     def _on_MatMul(self, node: Node) -> bool:  # noqa: N802
         weight = self._qdq.weight(node.inputs[1])
-        if weight is None or weight[0].ndim != 2:
+        if weight is None or weight[0].ndim != 2 or len(self._types[node.inputs[0]].shape) == 4:
+            return False
+        if weight[1].size > 1 and weight[2] != 1:
             return False
         return self._linear(node, "IntGemm", weight[0].T, weight[1].reshape(-1))
+
+    def _constant_bias(self, node: Node) -> bool:
+        """Whether a layer has no bias, or a constant one with one value per channel or one in all."""
+        if len(node.inputs) < 3 or not node.inputs[2]:
+            return True
+        bias = self._constants.get(node.inputs[2])
+        return bias is not None and (bias.size == 1 or bias.size == bias.shape[-1])
 
     def _linear(self, node: Node, op: str, weight: np.ndarray, scale: np.ndarray, group: int = 1) -> bool:
         """IntConv or IntGemm, or a float layer with byte weights when the activations are float."""
         channels = weight.shape[0]
         scale = np.broadcast_to(scale, (channels,)).astype(np.float32)
         source = self._qdq.source(node.inputs[0])
-        bias = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+        bias = self._constants[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else None
         output = node.outputs[0]
         if op == "IntGemm" and node.op == "MatMul":
             output, bias = self._bias_after(output)
-        bias = np.zeros(channels, np.float32) if bias is None else bias.reshape(-1).astype(np.float32)
+        bias = np.zeros(1, np.float32) if bias is None else bias.reshape(-1).astype(np.float32)
+        bias = np.broadcast_to(bias, (channels,))
         if source is None:
             attributes = dict(node.attributes, weight=np.ascontiguousarray(weight), scale=scale, bias=bias, group=group)
             self._emit(op.replace("Int", "ByteWeight"), node, [node.inputs[0]], output, **attributes)
@@ -243,7 +275,9 @@ class _Integerizer:
 
     def _on_Mul(self, node: Node) -> bool:  # noqa: N802
         a, b = (self._qdq.source(name) for name in node.inputs)
-        if a is None or b is None or not (a[1].per_tensor and b[1].per_tensor):
+        shape = self._types[node.outputs[0]].shape
+        fit = all(_broadcasts(self._types[name].shape, shape) for name in node.inputs)
+        if a is None or b is None or not fit or not (a[1].per_tensor and b[1].per_tensor):
             return False
         tail = self._tail(node.outputs[0])
         if tail is None:
@@ -259,7 +293,7 @@ class _Integerizer:
 
     def _on_GlobalAveragePool(self, node: Node) -> bool:  # noqa: N802
         source = self._qdq.source(node.inputs[0])
-        if source is None or not source[1].per_tensor:
+        if source is None or not source[1].per_tensor or len(self._types[node.inputs[0]].shape) != 4:
             return False
         tensor, quant = source
         count = int(np.prod(self._types[node.inputs[0]].shape[2:]))
@@ -267,7 +301,8 @@ class _Integerizer:
         output, scale = node.outputs[0], np.asarray(np.float64(quant.step) / count)
         out, low, high = (tail.quant, tail.low, tail.high) if tail else (None, 0, 255)
         if tail is not None:
-            output, scale = tail.output, scale / tail.quant.scale.astype(np.float64)
+            # The product is exact in binary64, so there is one rounding.
+            output, scale = tail.output, np.float64(quant.step) / (count * tail.quant.scale.astype(np.float64))
             self._bytes(output, tail.quant)
         self._emit(
             "IntPool", node, [tensor], output, x_zero=quant.zero, out=out, low=low, high=high,
@@ -291,6 +326,17 @@ class _Integerizer:
         self._bytes(reader.outputs[0], out)
         self._emit("IntLookup", node, [source[0]], reader.outputs[0], table=table, out=out)
         return True
+
+
+def _broadcasts(other: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether integer kernels can read `other` as `shape`: alike, one value per image and channel, or per pixel."""
+    if len(other) != len(shape) or other[:1] != shape[:1]:
+        return False
+    channel = 1 if len(shape) == 4 else len(shape) - 1
+    rest = [(o, s) for axis, (o, s) in enumerate(zip(other, shape, strict=True)) if axis not in (0, channel)]
+    if other[channel] == shape[channel]:
+        return other == shape or all(o == 1 for o, _ in rest)
+    return other[channel] == 1 and all(o == s for o, s in rest)
 
 
 def _bounded_bias(weight: np.ndarray, steps: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,6 +12,9 @@ from onnx import helper, numpy_helper
 
 from edgevision.errors import Unsupported
 
+#: Earlier operators keep in attributes what later ones take as inputs, and would be misread.
+OLDEST_OPSET = 13
+
 
 @dataclass
 class Node:
@@ -82,11 +85,18 @@ class Graph:
 
 
 def read(model: onnx.ModelProto) -> Graph:
-    """Read an ONNX model whose shapes are static.
+    """Read an ONNX model whose shapes are static; Constant and Shape nodes become constants.
 
     Raises:
-        Unsupported: a tensor has no static shape; every one is named.
+        Unsupported: a tensor has no static shape (every one is named), or the opset is older than 13.
     """
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    if opset < OLDEST_OPSET:
+        raise Unsupported(
+            f"expected opset {OLDEST_OPSET} or later, got {opset}",
+            where=model.graph.name or "graph",
+            fix="convert it with onnx.version_converter, or export the network again",
+        )
     model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     proto = model.graph
     constants = {item.name: numpy_helper.to_array(item) for item in proto.initializer}
@@ -101,13 +111,16 @@ def read(model: onnx.ModelProto) -> Graph:
         attributes = {a.name: helper.get_attribute_value(a) for a in item.attribute}
         if item.op_type == "Constant" and not item.domain:
             array = _constant(attributes)
-            constants[item.output[0]] = array
-            types[item.output[0]] = TensorType(tuple(array.shape), str(array.dtype))
+        elif item.op_type == "Shape" and not item.domain and item.input[0] in types:
+            shape = types[item.input[0]].shape
+            array = np.array(shape[attributes.get("start", 0) : attributes.get("end", len(shape))], np.int64)
+        else:
+            name = item.name or f"{item.op_type}_{index}"
+            nodes.append(Node(item.op_type, name, list(item.input), list(item.output), attributes, item.domain))
             continue
-        name = item.name or f"{item.op_type}_{index}"
-        nodes.append(Node(item.op_type, name, list(item.input), list(item.output), attributes, item.domain))
+        constants[item.output[0]] = array
+        types[item.output[0]] = TensorType(tuple(array.shape), str(array.dtype))
     _require_static(nodes, types, model)
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 20)
     return Graph(
         nodes,
         constants,

@@ -23,6 +23,14 @@ class Quant:
         """Whether one scale and one zero point serve the whole tensor."""
         return self.axis is None
 
+    def equals(self, other: Quant) -> bool:
+        """Whether both give every byte the same value."""
+        return (
+            self.axis == other.axis
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
+        )
+
     @property
     def step(self) -> float:
         """The one scale of a per-tensor quantisation."""
@@ -77,14 +85,21 @@ class QdqReader:
     def weight(self, tensor: str) -> tuple[np.ndarray, np.ndarray, int] | None:
         """Integer weight, scale and axis behind a dequantised constant with zero point 0."""
         node = self._producers.get(tensor)
-        if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in self._graph.constants:
+        if node is None or node.op != "DequantizeLinear" or not self.expandable(node):
             return None
         zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
         weight = self._graph.constants[node.inputs[0]]
         if weight.dtype != np.int8 or (zero is not None and np.any(zero)):
             return None
         scale = self._graph.constants[node.inputs[1]].astype(np.float32)
+        if not _usable(scale):
+            return None
         return weight, scale, int(node.get("axis", 1)) % max(1, weight.ndim)
+
+    def expandable(self, node: Node) -> bool:
+        """Whether a DequantizeLinear reads constants alone, and has one scale or one along an axis."""
+        constants = self._graph.constants
+        return all(name in constants for name in node.inputs if name) and constants[node.inputs[1]].ndim <= 1
 
     def sole_reader(self, tensor: str) -> Node | None:
         """The one node that reads a tensor; None when several do or the graph returns it."""
@@ -92,26 +107,42 @@ class QdqReader:
         return readers[0] if len(readers) == 1 and tensor not in self._graph.outputs else None
 
     def quantizer(self, node: Node) -> Quant | None:
-        """Scale and zero point of a QuantizeLinear as unsigned bytes; None, with a reason, when it is not 8-bit."""
+        """Scale and zero point of a (De)QuantizeLinear as unsigned bytes; None, with a reason, when it is not 8-bit."""
         scale = self._graph.constants.get(node.inputs[1])
         if scale is None:
-            self.reasons.append(f"{node.name}: the scale is not a constant")
+            self._refuse(node, "the scale is not a constant")
             return None
-        zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
+        if scale.dtype != np.float32 or not _usable(scale):
+            self._refuse(node, "expected finite float32 scales above zero, got others")
+            return None
+        stored = node.outputs[0] if node.op == "QuantizeLinear" else node.inputs[0]
+        zero: np.ndarray | None = np.zeros((), self._graph.types[stored].dtype)
+        if len(node.inputs) > 2 and node.inputs[2]:
+            zero = self._graph.constants.get(node.inputs[2])
         if zero is None or zero.dtype not in (np.uint8, np.int8):
             came = "no constant" if zero is None else str(zero.dtype)
-            self.reasons.append(f"{node.name}: expected an 8-bit constant zero point, got {came}")
+            self._refuse(node, f"expected an 8-bit constant zero point, got {came}")
             return None
         points = zero.astype(np.int32) + np.int32(128 if zero.dtype == np.int8 else 0)
-        scale = scale.astype(np.float32)
         if scale.size == 1 and points.size == 1:
             return Quant(scale.reshape(()), points.reshape(()))
+        shape = self._graph.shape(node.inputs[0])
+        channels = 1 if len(shape) == 4 else len(shape) - 1
+        axis = int(node.get("axis", 1))
+        if scale.ndim > 1 or axis % len(shape) != channels:
+            self._refuse(node, f"expected one scale, or one per channel (axis {channels}), got axis {axis}")
+            return None
         count = max(scale.size, points.size)
         return Quant(
             np.broadcast_to(scale.reshape(-1), (count,)).copy(),
             np.broadcast_to(points.reshape(-1), (count,)).copy(),
-            int(node.get("axis", 1)),
+            channels,
         )
+
+    def _refuse(self, node: Node, why: str) -> None:
+        reason = f"{node.name}: {why}"
+        if reason not in self.reasons:
+            self.reasons.append(reason)
 
     def tail(self, tensor: str) -> Tail | None:
         """The quantiser that alone reads `tensor`, directly or through one ReLU or Clip; None when there is none."""
@@ -143,3 +174,7 @@ class QdqReader:
                     return None
                 limits[index] = float(self._graph.constants[name])
         return float(limits[0]), float(limits[1])
+
+
+def _usable(scale: np.ndarray) -> bool:
+    return bool(np.all(np.isfinite(scale)) and np.all(scale > 0))

@@ -26,7 +26,6 @@ UNARY = {
     "HardSwish": "hard_swish",
     "Erf": "erf",
     "Exp": "exp",
-    "Gelu": "gelu",
 }
 
 
@@ -53,13 +52,44 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
         arguments = [get(name) for name in node.inputs if name]
         if handler is not None and node.domain == "edgevision.integer":
             values[node.outputs[0]] = handler(node, *arguments)
-        elif node.op in UNARY and arguments[0].dtype == np.float32:
-            values[node.outputs[0]] = numerics.FUNCTIONS[UNARY[node.op]](arguments[0])
+        elif (function := _function(node)) is not None and arguments[0].dtype == np.float32:
+            values[node.outputs[0]] = numerics.FUNCTIONS[function](arguments[0])
+        elif node.op == "MaxPool" and arguments[0].ndim == 4 and len(node.outputs) == 1:
+            values[node.outputs[0]] = _max_pool(node, arguments[0], graph.shape(node.outputs[0]))
         else:
             part = ir.to_model(graph, [node], [n for n in dict.fromkeys(node.inputs) if n in values], node.outputs)
             made: Any = ReferenceEvaluator(part).run(None, {n: values[n] for n in node.inputs if n in values})
             values.update(zip(node.outputs, made, strict=True))
     return values
+
+
+def _function(node: Node) -> str | None:
+    """Name in `numerics.FUNCTIONS` of a unary operator; None where section 5 does not define it."""
+    if node.op == "Gelu":
+        return "gelu" if node.get("approximate", b"none") in (b"none", "none") else None
+    if node.op == "HardSigmoid":
+        sixth = abs(float(node.get("alpha", 0.2)) - 1 / 6) < 1e-6 and node.get("beta", 0.5) == 0.5
+        return "hard_sigmoid" if sixth else None
+    return UNARY.get(node.op)
+
+
+def _max_pool(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Maximum over the taps inside the frame; the output's `shape` says how many windows there are."""
+    kernel = (int(node.attributes["kernel_shape"][0]), int(node.attributes["kernel_shape"][1]))
+    window = window_of(node.attributes, x.shape, shape, kernel)
+    lowest = 0 if x.dtype == np.uint8 else -np.inf
+    result = np.full(shape, lowest, x.dtype)
+    for row in range(window.out_height):
+        for column in range(window.out_width):
+            y0, x0 = row * window.stride[0] - window.top, column * window.stride[1] - window.left
+            ys = [
+                y0 + k * window.dilation[0] for k in range(kernel[0]) if 0 <= y0 + k * window.dilation[0] < x.shape[2]
+            ]
+            xs = [
+                x0 + k * window.dilation[1] for k in range(kernel[1]) if 0 <= x0 + k * window.dilation[1] < x.shape[3]
+            ]
+            result[:, :, row, column] = x[:, :, ys][:, :, :, xs].max(axis=(2, 3), initial=lowest)
+    return result
 
 
 def _along(array: np.ndarray, ndim: int, axis: int | None) -> np.ndarray:

@@ -19,8 +19,8 @@ from edgevision.compiler.kernels.functions import FUNCTIONS, Arithmetic
 from edgevision.graph.numerics import STEP_BOUND
 
 #: How an operand is indexed by (pixel m, channel n): one value per channel, a tensor like the result, one value per
-#: pixel, one per image and channel, or one value in all.
-Index = Literal["channel", "tensor", "pixel", "image", "scalar"]
+#: pixel, or one per image and channel.
+Index = Literal["channel", "tensor", "pixel", "image"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class Operand:
         pitch, offset: elements from one pixel to the next, and of the first; for views into a wider tensor.
         dtype: float32 or uint8.
         quant: extra input with [scale, zero point] of a uint8 operand that is read as float.
-        functions: names of unary functions applied to the operand before it is used.
     """
 
     parameter: int
@@ -42,7 +41,6 @@ class Operand:
     offset: int = 0
     dtype: str = "float32"
     quant: int | None = None
-    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ class Store:
         multiplied: whether the value is float and still to be multiplied by the multiplier (1 / scale).
         zero_points: extra input with one int32 zero point per channel, in place of the one in `limits`.
         pitch, offset: elements from one pixel to the next in the output, and of the first.
+        zero_offset: of the kernel's first channel among the zero points, when it makes one group of a layer.
     """
 
     dtype: str = "float32"
@@ -76,6 +75,7 @@ class Store:
     zero_points: int | None = None
     pitch: int = 0
     offset: int = 0
+    zero_offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,25 @@ class ChainWriter:
         if operation.name in FUNCTIONS:
             return FUNCTIONS[operation.name](self._math, value, width)
         if operation.operand is not None:
-            other = self._operand(operation.operand, pixel, channel, width)
+            other = self.operand_value(operation.operand, pixel, channel, width)
         else:
             other = emit.f32(operation.constant or 0.0, width)
         left, right = (other, value) if operation.reverse else (value, other)
         return self._math.binary(operation.name, left, right, width)
 
     def operand_value(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The operand at a position, as float32, its functions applied."""
-        return self._operand(operand, pixel, channel, width)
+        """The operand at a position, as float32."""
+        buffer = self._extras[operand.parameter]
+        per_lane = operand.index in ("channel", "tensor", "image")
+        count = width if per_lane else 1
+        raw = emit.load(buffer, self._address(operand, pixel, channel), count)
+        if operand.dtype != "float32":
+            raw = emit.cast(raw, "float32", count)
+            if operand.quant is not None:
+                quant = self._extras[operand.quant]
+                # Both are small integers, so the float difference is exact.
+                raw = self._math.mul(raw - emit.splat(quant[1], count), emit.splat(quant[0], count), count)
+        return raw if count == width else emit.splat(emit.named(raw), width)
 
     def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         """The bytes of an operand, less its zero point where it has one, as int32."""
@@ -143,24 +153,6 @@ class ChainWriter:
             steps = steps - emit.splat(zero, count)
         return steps if count == width else emit.splat(emit.named(steps), width)
 
-    def _operand(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        buffer = self._extras[operand.parameter]
-        per_lane = operand.index in ("channel", "tensor", "image")
-        count = width if per_lane else 1
-        if operand.dtype == "float32":
-            raw = emit.load(buffer, self._address(operand, pixel, channel), count)
-        else:
-            raw = emit.cast(emit.load(buffer, self._address(operand, pixel, channel), count), "float32", count)
-            if operand.quant is not None:
-                quant = self._extras[operand.quant]
-                # Both are small integers, so the float difference is exact.
-                raw = self._math.mul(raw - emit.splat(quant[1], count), emit.splat(quant[0], count), count)
-        for name in operand.functions:
-            raw = FUNCTIONS[name](self._math, emit.named(raw), count)
-        if count != width:
-            raw = emit.splat(emit.named(raw), width)
-        return raw
-
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":
             return operand.offset + channel
@@ -168,17 +160,8 @@ class ChainWriter:
             return pixel * operand.pitch + operand.offset + channel
         if operand.index == "pixel":
             return pixel * operand.pitch + operand.offset
-        if operand.index == "image":
-            image = 0 if self._images == 1 else T.floordiv(pixel, self._pixels_per_image)
-            return image * operand.pitch + operand.offset + channel
-        return operand.offset
-
-    def scatter(self, value: Expr, index: Expr, channel: Expr, width: int) -> None:
-        """Store `value`, whose lanes all belong to `channel`, at `index`; for layout changes."""
-        if self._chain.store.dtype == "float32" or self._chain.store.dtype == value.dtype:
-            T.buffer_store(self.output, value, [index])
-        else:
-            T.buffer_store(self.output, self._quantised(value, channel, width, one_channel=True), [index])
+        image = 0 if self._images == 1 else T.floordiv(pixel, self._pixels_per_image)
+        return image * operand.pitch + operand.offset + channel
 
     def _store(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
         how = self._chain.store
@@ -187,7 +170,7 @@ class ChainWriter:
             value = self._quantised(value, channel, width)
         emit.store(self.output, address, value, width)
 
-    def _quantised(self, value: Expr, channel: Expr, width: int, *, one_channel: bool = False) -> Expr:
+    def _quantised(self, value: Expr, channel: Expr, width: int) -> Expr:
         how = self._chain.store
         if how.limits is None:
             return emit.cast(value, how.dtype, width)
@@ -198,8 +181,7 @@ class ChainWriter:
             steps = rounded_steps(value, emit.splat(low, width), emit.splat(high, width), width)
             steps = steps + emit.splat(emit.cast(zero, "int32", 1), width)
         else:
-            points = self._extras[how.zero_points]
-            zeros = emit.splat(points[channel], width) if one_channel else emit.load(points, channel, width)
+            zeros = emit.load(self._extras[how.zero_points], how.zero_offset + channel, width)
             bound = emit.f32(STEP_BOUND, width)
             steps = rounded_steps(value, emit.f32(-STEP_BOUND, width), bound, width) + zeros
             least, most = (emit.splat(emit.cast(limit, "int32", 1), width) for limit in (low, high))

@@ -1,4 +1,4 @@
-"""Layout changes at the borders of the network: NCHW to NHWC and back, quantising on the way where asked."""
+"""Layout changes at the borders of the network: NCHW to NHWC and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
-from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.simd import Simd
 
 
@@ -19,7 +18,6 @@ class Layout:
     Attributes:
         to_rows: from planes to rows, else back.
         pitch, offset: of the rows' side; the planes are dense.
-        chain: how an element is stored; its pitch and offset are set here from the direction.
     """
 
     to_rows: bool
@@ -30,25 +28,20 @@ class Layout:
     pitch: int
     offset: int
     row_elements: int
-    chain: Chain
-    extras: tuple[tuple[int, str], ...] = ()
 
 
 def build(name: str, spec: Layout, simd: Simd) -> Any:
     """Return the kernel as a TIR function."""
     planes = spec.images * spec.pixels * spec.channels
     parameters = [("source", planes if spec.to_rows else spec.row_elements, spec.dtype)]
-    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
-    parameters.append(("output", spec.row_elements if spec.to_rows else planes, spec.chain.store.dtype))
-    with emit.kernel(name, parameters) as (buffers, made):
-        writer = ChainWriter(spec.chain, buffers[1:-1], buffers[-1], pixels_per_image=spec.pixels, images=spec.images)
-        with T.parallel(spec.images * spec.channels) as plane:
-            image = emit.named(T.floordiv(plane, spec.channels))
-            channel = emit.named(plane - image * spec.channels)
-            for first, count, width in _runs(spec.pixels, simd.lanes):
-                with T.serial(count) as step:
-                    pixel = emit.named(first + step * width)
-                    _move(spec, buffers[0], writer, image, channel, pixel, width)
+    parameters.append(("output", spec.row_elements if spec.to_rows else planes, spec.dtype))
+    with emit.kernel(name, parameters) as (buffers, made), T.parallel(spec.images * spec.channels) as plane:
+        image = emit.named(T.floordiv(plane, spec.channels))
+        channel = emit.named(plane - image * spec.channels)
+        for first, count, width in _runs(spec.pixels, simd.lanes):
+            with T.serial(count) as step:
+                pixel = emit.named(first + step * width)
+                _move(spec, buffers, image, channel, pixel, width)
     return made[0]
 
 
@@ -58,7 +51,8 @@ def _runs(pixels: int, lanes: int) -> list[tuple[int, int, int]]:
     return runs + [(full * lanes + offset, 1, width) for offset, width in emit.powers_of_two(tail, lanes)]
 
 
-def _move(spec: Layout, source: Any, writer: ChainWriter, image: Any, channel: Any, pixel: Any, width: int) -> None:
+def _move(spec: Layout, buffers: list[Any], image: Any, channel: Any, pixel: Any, width: int) -> None:
+    source, output = buffers
     plane = (image * spec.channels + channel) * spec.pixels + pixel
     row = image * spec.pixels + pixel
 
@@ -67,6 +61,6 @@ def _move(spec: Layout, source: Any, writer: ChainWriter, image: Any, channel: A
         return start if width == 1 else T.ramp(start, spec.pitch, width)
 
     if spec.to_rows:
-        writer.scatter(emit.named(emit.load(source, plane, width)), rows_at(row), channel, width)
+        T.buffer_store(output, emit.load(source, plane, width), [rows_at(row)])
     else:
-        writer.scatter(emit.named(source[rows_at(row)]), emit.lanes(plane, width), channel, width)
+        emit.store(output, plane, source[rows_at(row)], width)

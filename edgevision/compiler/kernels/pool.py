@@ -26,7 +26,8 @@ class Pool:
         pitch, offset: of the input.
         per_channel: whether the factor of a global average is one per channel. `extras[0]` is that factor, and for
             bytes `extras[1]` the one int32 subtracted from the sum: pixels times zero point.
-        counts_padding: whether an average divides by the full window at the border.
+        counted: (rows, columns) an average counts taps up to, when it counts those in the padding: the image's height
+            and width and the padding after them. None counts taps inside the image alone.
     """
 
     kind: Literal["global_average", "average", "max"]
@@ -40,7 +41,7 @@ class Pool:
     chain: Chain
     extras: tuple[tuple[int, str], ...] = ()
     per_channel: bool = False
-    counts_padding: bool = False
+    counted: tuple[int, int] | None = None
 
 
 def build(name: str, spec: Pool, simd: Simd) -> Any:
@@ -126,13 +127,16 @@ class _Body:
                 source = (image * window.height + y) * window.width + x
                 loaded = emit.load(self._left, source * spec.pitch + spec.offset + channel, width)
                 acc.set(0, T.max(acc.get(0), loaded) if maximum else acc.get(0) + loaded)
-                taken.set(0, taken.get(0) + T.float32(1.0))
+                if spec.counted is None and not maximum:
+                    taken.set(0, taken.get(0) + T.float32(1.0))
+            if spec.counted is not None:
+                with T.If(T.And(y < spec.counted[0], x < spec.counted[1])), T.Then():
+                    taken.set(0, taken.get(0) + T.float32(1.0))
         value = acc.get(0)
         if maximum and self._integer:
             how = spec.chain.store
             emit.store(self._writer.output, pixel * how.pitch + how.offset + channel, value, width)
             return
         if not maximum:
-            size = T.float32(window.kernel[0] * window.kernel[1])
-            value = value / emit.splat(size if spec.counts_padding else taken.get(0), width)
+            value = value / emit.splat(taken.get(0), width)
         self._writer.finish(emit.named(value), pixel, channel, width)

@@ -13,6 +13,7 @@ from edgevision.compiler.kernels import elementwise, layout
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.lowering.values import Extent, Storage, Value, extent_of, rows_are_planes
 from edgevision.compiler.simd import Simd
+from edgevision.errors import Unsupported
 from edgevision.graph import numerics
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.qdq import Quant
@@ -40,6 +41,7 @@ class Builder:
         exact: whether float chains round operation by operation, as quantised networks need.
         values: how each tensor that exists so far can be read, by layout.
         absorbed: nodes already computed inside another node's kernel.
+        inputs, outputs: storages of the graph's inputs and outputs, in order.
     """
 
     graph: Graph
@@ -50,6 +52,8 @@ class Builder:
     kernels: dict[str, Any] = field(default_factory=dict)
     values: dict[str, dict[str, Value]] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
     _names: dict[Any, str] = field(default_factory=dict)
     _constants: dict[str, int] = field(default_factory=dict)
 
@@ -124,6 +128,16 @@ class Builder:
         """Whether the tensor has been computed."""
         return tensor in self.values
 
+    def materialise(self, tensor: str) -> None:
+        """Make a constant of the graph readable like any other tensor."""
+        if tensor not in self.values:
+            array = self.graph.constants[tensor]
+            self.put(tensor, Value(self.constant(array), str(array.dtype), "planes", 0))
+            if len(array.shape) != 4:
+                channels = self.extent(tensor).channels
+                storage = self.values[tensor]["planes"].storage
+                self.values[tensor]["rows"] = Value(storage, str(array.dtype), "rows", channels)
+
     def sole_reader(self, tensor: str) -> Node | None:
         """The one node that reads a tensor; None when several do or the graph returns it."""
         readers = self._readers.get(tensor, [])
@@ -131,7 +145,7 @@ class Builder:
 
     def rows(self, tensor: str) -> Value:
         """The tensor as rows, whatever it is stored as; bytes behind a quantisation stay bytes."""
-        self._materialise(tensor)
+        self.materialise(tensor)
         known = self.values[tensor]
         if "rows" not in known:
             self._relayout(tensor, known["planes"], to_rows=True)
@@ -159,7 +173,7 @@ class Builder:
 
     def planes(self, tensor: str) -> int:
         """Storage of the tensor in the order ONNX gives it, float32 if it was quantised."""
-        self._materialise(tensor)
+        self.materialise(tensor)
         known = self.values[tensor]
         if "planes" in known and known["planes"].quant is None:
             return known["planes"].storage
@@ -174,7 +188,7 @@ class Builder:
         extent = self.extent(tensor)
         as_float = value.quant is not None
         if value.dtype not in ("float32", "uint8"):
-            raise NotImplementedError(f"copy of {value.dtype} rows for tensor {tensor}")
+            raise Unsupported(f"no kernel copies {value.dtype} rows", where=f"tensor '{tensor}'")
         dtype = "float32" if as_float or value.dtype == "float32" else "uint8"
         first, operations, extras = self.read_operand(value, parameter=0)
         chain = Chain(tuple(operations), Store(dtype=dtype, pitch=extent.channels), exact=self.exact)
@@ -190,6 +204,14 @@ class Builder:
         )
         self.call("elementwise", elementwise.build, spec, [*extras, output], tensor)
         return Value(output, dtype, "rows", extent.channels)
+
+    def duplicate(self, storage: int, label: str) -> int:
+        """A copy of a whole storage, element by element, for a result that must not share it."""
+        made = self.storages[storage]
+        output = self.new(made.elements, made.dtype)
+        spec = layout.Layout(True, 1, made.elements, 1, made.dtype, 1, 0, made.elements)
+        self.call("layout", layout.build, spec, [storage, output], label)
+        return output
 
     def read_operand(self, value: Value, parameter: int) -> tuple[Operand, list[Apply], list[int]]:
         """A value as a chain's first operand, with the operations that dequantise it and the storages it reads."""
@@ -220,15 +242,6 @@ class Builder:
 
     # -- helpers ----------------------------------------------------------------------------------------------------
 
-    def _materialise(self, tensor: str) -> None:
-        if tensor not in self.values:
-            array = self.graph.constants[tensor]
-            self.put(tensor, Value(self.constant(array), str(array.dtype), "planes", 0))
-            if len(array.shape) != 4:
-                channels = self.extent(tensor).channels
-                storage = self.values[tensor]["planes"].storage
-                self.values[tensor]["rows"] = Value(storage, str(array.dtype), "rows", channels)
-
     def _relayout(self, tensor: str, value: Value, *, to_rows: bool) -> None:
         extent = self.extent(tensor)
         output = self.new(extent.elements, value.dtype)
@@ -241,7 +254,6 @@ class Builder:
             extent.channels if to_rows else value.pitch,
             0 if to_rows else value.offset,
             extent.elements if to_rows else self.elements(value),
-            Chain(store=Store(dtype=value.dtype)),
         )
         self.call("layout", layout.build, spec, [value.storage, output], tensor)
         pitch = extent.channels if to_rows else 0

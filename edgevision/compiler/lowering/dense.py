@@ -19,7 +19,7 @@ from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
 
-#: A grouped convolution is run group by group; more groups than this go to TVM's own lowering.
+#: A grouped convolution is run group by group; float ones with more groups than this go to TVM's own lowering.
 MOST_GROUPS = 32
 
 
@@ -73,6 +73,8 @@ def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool
             return None
         weight = weight * np.float32(node.get("alpha", 1.0))
         weight = weight if node.get("transB") else weight.T
+        if bias is not None and bias.size > 1 and bias.size != bias.shape[-1]:
+            return None
         bias = None if bias is None else np.broadcast_to(bias.reshape(-1), (weight.shape[0],)) * node.get("beta", 1.0)
         weight = weight[:, :, None, None]
     bias = np.zeros(weight.shape[0], np.float32) if bias is None else bias.astype(np.float32)
@@ -86,7 +88,7 @@ def lower_conv(builder: Builder, node: Node) -> bool:
     if layer is None or len(x) != 4:
         return False
     depthwise_layer = layer.group == layer.weight.shape[0] == x[1] and layer.group > 1
-    if not depthwise_layer and layer.group > MOST_GROUPS:
+    if not depthwise_layer and layer.group > MOST_GROUPS and layer.scale is None:
         return False
     window = window_of(node.attributes, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
     finish = _Finish(builder, node, layer, window.out_height * window.out_width)
@@ -131,7 +133,7 @@ class _Finish:
 
     def group_chain(self, first: int) -> Chain:
         """The chain of the group of channels starting at `first`, writing into its slice of the output."""
-        store = replace(self.chain.store, offset=first)
+        store = replace(self.chain.store, offset=first, zero_offset=first)
         operations = tuple(
             replace(op, operand=replace(op.operand, offset=op.operand.offset + first))
             if op.operand is not None and op.operand.index in ("channel", "tensor", "image")

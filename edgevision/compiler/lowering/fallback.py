@@ -105,6 +105,10 @@ class _Walk:
             return [self._of(item) for item in expression.fields]
         if isinstance(expression, relax.TupleGetItem):
             return self._of(expression.tuple_value)[expression.index]
+        if expression not in self._known:
+            raise Unsupported(
+                f"TVM left an expression that is no tensor: {type(expression).__name__}", where=self._label
+            )
         return self._known[expression]
 
     def _call(self, expression: Any) -> Any:

@@ -16,11 +16,16 @@ from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
 
+#: Types a kernel of ours reads and writes.
+STORED = ("float32", "uint8")
+
 
 def lower_global_average(builder: Builder, node: Node) -> bool:
     """GlobalAveragePool, ReduceMean over height and width, and IntPool."""
     x = builder.graph.shape(node.inputs[0])
     if len(x) != 4 or (node.op == "ReduceMean" and not _is_spatial_mean(builder, node)):
+        return False
+    if not _readable(builder, node):
         return False
     integer = node.op == "IntPool"
     value = builder.rows(node.inputs[0]) if integer else builder.float_rows(node.inputs[0])
@@ -62,7 +67,7 @@ def _is_spatial_mean(builder: Builder, node: Node) -> bool:
 def lower_pool(builder: Builder, node: Node) -> bool:
     """MaxPool and AveragePool on images."""
     x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
-    if len(x) != 4 or len([o for o in node.outputs if o]) > 1:
+    if len(x) != 4 or len([o for o in node.outputs if o]) > 1 or not _readable(builder, node):
         return False
     maximum = node.op == "MaxPool"
     value = builder.rows(node.inputs[0])
@@ -78,7 +83,7 @@ def lower_pool(builder: Builder, node: Node) -> bool:
     output = builder.new(elements, chain.store.dtype)
     spec = pool.Pool(
         "max" if maximum else "average", window, x[1], value.dtype, value.pitch, value.offset,
-        builder.elements(value), elements, chain, tail.shapes(), counts_padding=bool(node.get("count_include_pad")),
+        builder.elements(value), elements, chain, tail.shapes(), counted=_counted(node, window),
     )  # fmt: skip
     builder.call(
         "pool", pool.build, spec, [value.storage, *tail.storages, output], tails.label(node, tail), integer=is_bytes
@@ -87,9 +92,20 @@ def lower_pool(builder: Builder, node: Node) -> bool:
     return True
 
 
+def _counted(node: Node, window: Window) -> tuple[int, int] | None:
+    """How far an average counts taps in the padding; `Pool.counted`."""
+    if not node.get("count_include_pad"):
+        return None
+    below, right = list(node.get("pads", (0, 0, 0, 0)))[2:]
+    if node.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
+        below, right = window.kernel  # no window reaches further
+    return window.height + below, window.width + right
+
+
 def lower_reshape(builder: Builder, node: Node) -> bool:
     """Reshape, Flatten, Squeeze, Unsqueeze and Identity: the same bytes under another shape."""
     source, target = node.inputs[0], node.outputs[0]
+    builder.materialise(source)
     if builder.graph.shape(source) == builder.graph.shape(target):
         for value in list(builder.values[source].values()):
             builder.put(target, value)
@@ -111,6 +127,11 @@ def lower_reshape(builder: Builder, node: Node) -> bool:
     return True
 
 
+def _readable(builder: Builder, node: Node) -> bool:
+    """Whether the kernels can read the elements: float32, or bytes."""
+    return builder.graph.types[node.inputs[0]].dtype in STORED
+
+
 def _channel_axis(shape: tuple[int, ...]) -> int:
     return 1 if len(shape) == 4 else len(shape) - 1
 
@@ -119,7 +140,7 @@ def lower_split(builder: Builder, node: Node) -> bool:
     """Split along channels: views, nothing is copied."""
     shape = builder.graph.shape(node.inputs[0])
     axis = int(node.get("axis", 0)) % len(shape)
-    if axis != _channel_axis(shape):
+    if axis != _channel_axis(shape) or not _readable(builder, node):
         return False
     value = builder.rows(node.inputs[0])
     if value.quant is not None and not value.quant.per_tensor:
@@ -134,7 +155,7 @@ def lower_split(builder: Builder, node: Node) -> bool:
 def lower_concat(builder: Builder, node: Node) -> bool:
     """Concat along channels: each input is copied into its slice, through the quantiser that follows, if any."""
     shape = builder.graph.shape(node.outputs[0])
-    if int(node.get("axis", 0)) % len(shape) != _channel_axis(shape):
+    if int(node.get("axis", 0)) % len(shape) != _channel_axis(shape) or not _readable(builder, node):
         return False
     extent = builder.extent(node.outputs[0])
     tail = Tail(builder, node.outputs[0])

@@ -1,0 +1,57 @@
+"""Run a program in this process, over an arena full of rubbish, so that a wrong offset or a read too early shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tvm
+
+from edgevision import compiler, target
+from edgevision.compiler import build
+from edgevision.machine import resolve
+
+HOST = resolve(target.load("host"))
+
+
+def walk(model: Any, *inputs: np.ndarray) -> list[np.ndarray]:
+    """Compile `model` for this machine and run it; every output."""
+    made: dict[str, Any] = {}
+    kept = build.compile_kernels
+
+    def keep(kernels: dict[str, Any], described: Any) -> bytes:
+        made["module"] = tvm.tirx.build(tvm.IRModule(dict(kernels)), target=described)
+        return b""
+
+    build.compile_kernels = keep
+    try:
+        program = compiler.compile_graph(model, HOST)
+    finally:
+        build.compile_kernels = kept
+    places = {
+        "arena": rubbish(program.arena_bytes),
+        "constant": rubbish(len(program.constants)),
+        **{("input", i): rubbish(program.tensors[t].nbytes) for i, t in enumerate(program.inputs)},
+        **{("output", i): rubbish(program.tensors[t].nbytes) for i, t in enumerate(program.outputs)},
+    }
+    places["constant"][: len(program.constants)] = np.frombuffer(program.constants, np.uint8)
+
+    def view(index: int) -> np.ndarray:
+        tensor = program.tensors[index]
+        outside = tensor.place in ("input", "output")
+        place, first = (places[tensor.place, tensor.offset], 0) if outside else (places[tensor.place], tensor.offset)
+        return place[first : first + tensor.nbytes].view(tensor.dtype).reshape(tensor.shape)
+
+    for index, array in zip(program.inputs, inputs, strict=True):
+        view(index)[...] = array
+    tensors = [tvm.runtime.from_dlpack(view(index)) for index in range(len(program.tensors))]
+    for step in program.steps:
+        made["module"][step.kernel](*[tensors[index] for index in step.tensors])
+    return [view(index).copy() for index in program.outputs]
+
+
+def rubbish(size: int) -> np.ndarray:
+    """`size` aligned bytes with no meaning."""
+    raw = np.full(size + 128, 0xAB, np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + max(size, 1)]
