@@ -6,7 +6,7 @@ from helpers.kernels import call, cores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot
+from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot, x86
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
 from edgevision.compiler.kernels.tile import k_group
@@ -16,6 +16,9 @@ from edgevision.graph.ir import Node
 from edgevision.graph.reference import convolve
 
 CORES = pytest.mark.parametrize("simd", cores(), ids=lambda s: f"{s.lanes}x{s.registers}-{s.dot}")
+BYTE_SUMS = pytest.mark.parametrize(
+    "simd", [s for s in cores() if x86.group_of(s)], ids=lambda s: f"{s.lanes}x{s.registers}-{s.dot}"
+)
 few = settings(max_examples=8, deadline=None)
 
 
@@ -185,7 +188,7 @@ def test_depthwise_convolution_handles_every_border_in_float_and_bytes(simd, sha
     np.testing.assert_allclose(got.reshape(exact.shape), exact, rtol=1e-5, atol=1e-2)
 
 
-@CORES
+@BYTE_SUMS
 @given(WINDOWS, st.integers(4, 70), st.integers(0, 2), st.integers(0, 2**31))
 @few
 def test_depthwise_sums_of_bytes_are_the_reference_bit_for_bit(simd, shape, channels, offset, seed):

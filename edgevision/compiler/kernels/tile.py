@@ -149,9 +149,7 @@ class DenseTile:
         if group:
             repeated = T.reinterpret(f"uint8x{group * width}", emit.splat(left, width))
             products = x86.operand(repeated, width, group)
-            self._acc[vector].set(
-                row, x86.add_products(self._acc[vector].get(row), products, weights, width, group)
-            )
+            self._acc[vector].set(row, x86.add_products(self._acc[vector].get(row), products, weights, width, group))
         elif self._integer and self._simd.sums_four:
             name = DOT_INSTRUCTIONS[self._simd.dot].format(bits=width * 32)
             bytes_left = T.reinterpret(f"int8x{4 * width}", emit.splat(left, width))
