@@ -29,7 +29,7 @@ class Simd:
 
     @property
     def sums_two(self) -> bool:
-        """Whether one instruction sums two word products into each 32-bit lane: `vpmaddwd`, exact where bytes are not."""
+        """Whether one instruction sums two word products into each 32-bit lane (`vpmaddwd`)."""
         return self.dot in ("avx2", "avx512")
 
     @property

@@ -230,7 +230,14 @@ def test_single_channel_product_in_float_and_bytes(simd, rows, depth, seed):
     spec = rowdot.RowDot(rows, depth, "uint8", "int8", depth, 0, left.size, rows, chain, ((4, "float32"),))
     got = call(
         rowdot.build("k", spec, simd),
-        [left, weight, bias, np.float32([2e-3]), limits(0, 255, 9), np.zeros(rows, np.uint8)],
+        [
+            left,
+            rowdot.pack(weight, simd, integer=True),
+            bias,
+            np.float32([2e-3]),
+            limits(0, 255, 9),
+            np.zeros(rows, np.uint8),
+        ],
     )
     assert np.array_equal(got, numerics.requantize(accumulator, 2e-3, 9, 0, 255))
     spec = rowdot.RowDot(rows, depth, "float32", "float32", depth, 0, left.size, rows, Chain(store=Store(pitch=1)))

@@ -88,7 +88,7 @@ def test_byte_depthwise_of_a_target_is_made_of_its_dot_product(name, instruction
     scale = np.full(channels, 2e-3, np.float32)
     got = run(function, [
         x.transpose(0, 2, 3, 1).astype(np.uint8), depthwise_bytes.pack(weight[:, 0], simd),
-        (-9 * weight.astype(np.int32).sum(axis=(1, 2, 3))).astype(np.int32), scale, np.full(channels, 9, np.uint8), RELU,
-        np.zeros(x.size, np.uint8),
+        (-9 * weight.astype(np.int32).sum(axis=(1, 2, 3))).astype(np.int32), scale, np.full(channels, 9, np.uint8),
+        RELU, np.zeros(x.size, np.uint8),
     ])  # fmt: skip
     assert np.array_equal(got.reshape(accumulator.shape), numerics.requantize(accumulator, scale, 0, 0, 255))

@@ -128,7 +128,7 @@ class _Body:
             self._kept.append(kept)
 
     def tile(self, block: Block, b: Any, channel: Any, width: int) -> None:
-        spec, window = self._spec, self._spec.window
+        window = self._spec.window
         column = emit.named(block.first + b * block.size)
         acc = emit.Tile(block.size, width, "int32")
         bias = emit.named(emit.load(self._bias, channel, width))

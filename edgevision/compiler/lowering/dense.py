@@ -205,7 +205,8 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
             rows, depth, dtype, weights, value.pitch, value.offset, builder.elements(value), finish.elements,
             finish.chain, finish.tail.shapes(), images,
         )  # fmt: skip
-        constants = [matrix.reshape(-1), bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
+        packed = rowdot.pack(matrix.reshape(-1), builder.simd, integer=layer.integer)
+        constants = [packed, bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
         finish.call("rowdot", rowdot.build, spec, constants, value.storage)
     else:
         simd = builder.simd
