@@ -6,6 +6,7 @@ Depthwise 7x7, layer norm over channels, two linear layers with GELU between, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +73,11 @@ class ConvNeXt(nn.Module):
         dims = variant.dims
         self.downsample_layers = nn.ModuleList(
             nn.Sequential(ChannelNorm(before), nn.Conv2d(before, after, 2, stride=2))
-            for before, after in zip(dims, dims[1:], strict=False)
+            for before, after in pairwise(dims)
         )
         self.downsample_layers.insert(0, nn.Sequential(nn.Conv2d(3, dims[0], 4, stride=4), ChannelNorm(dims[0])))
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(dim) for _ in range(depth)))
-            for depth, dim in zip(variant.depths, dims, strict=True)
+            nn.Sequential(*(Block(dim) for _ in range(depth))) for depth, dim in zip(variant.depths, dims, strict=True)
         )
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
         self.head = nn.Linear(dims[-1], classes)

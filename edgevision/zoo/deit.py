@@ -111,9 +111,7 @@ class DeiT(nn.Module):
 
 def build(wanted: Wanted) -> DeiT:
     """Build the variant `wanted` names."""
-    return DeiT(
-        VARIANTS[wanted.name], size=wanted.size, classes=wanted.classes, distilled=wanted.second_head
-    )
+    return DeiT(VARIANTS[wanted.name], size=wanted.size, classes=wanted.classes, distilled=wanted.second_head)
 
 
 def at_size(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:

