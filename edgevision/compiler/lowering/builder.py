@@ -13,6 +13,7 @@ from edgevision.compiler.kernels import elementwise, layout, move
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.lowering.values import Extent, Storage, Value, extent_of, rows_are_planes
 from edgevision.compiler.simd import Simd
+from edgevision.compiler.source import KernelSource
 from edgevision.errors import Unsupported
 from edgevision.graph import movement, numerics
 from edgevision.graph.ir import Graph, Node
@@ -49,12 +50,11 @@ class Builder:
     exact: bool
     storages: list[Storage] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    kernels: dict[str, Any] = field(default_factory=dict)
+    kernels: dict[str, KernelSource] = field(default_factory=dict)
     values: dict[str, dict[str, Value]] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
-    _names: dict[Any, str] = field(default_factory=dict)
     _constants: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,13 +77,9 @@ class Builder:
         return self._constants[key]
 
     def kernel(self, family: str, make: Callable[[str, Any, Simd], Any], spec: Any) -> str:
-        """Name of the kernel for `spec`, generated the first time it is asked for."""
-        key = (family, spec)
-        if key not in self._names:
-            name = f"{family}_{sum(1 for f, _ in self._names if f == family)}"
-            self.kernels[name] = make(name, spec, self.simd)
-            self._names[key] = name
-        return self._names[key]
+        """Name of the kernel for `spec`; it is generated when the program is compiled, if no cache has it."""
+        source = KernelSource(family, make, spec, self.simd)
+        return self.kernels.setdefault(source.name, source).name
 
     def call(
         self,
