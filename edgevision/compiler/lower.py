@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgevision.compiler.lowering import dense, pointwise, spatial
+from edgevision.compiler.lowering import dense, movement, pointwise, spatial
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
@@ -17,6 +17,7 @@ RULES: dict[str, Any] = {
     **dict.fromkeys(("Gemm", "MatMul", "IntGemm", "ByteWeightGemm"), dense.lower_linear),
     **pointwise.rules(),
     **spatial.rules(),
+    **movement.rules(),
 }
 
 
