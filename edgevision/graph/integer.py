@@ -108,7 +108,7 @@ class _Integerizer:
         handler = getattr(self, f"_on_{node.op}", None)
         if node.domain not in ("", "ai.onnx"):
             self._nodes.append(node)
-        elif node.op in MOVES and node.inputs[0] in self._qdq.quant:
+        elif (node.op in MOVES and node.inputs[0] in self._qdq.quant) or self._joins_pieces(node):
             self._move(node)
         elif (node.op in TABLE_FUNCTIONS and self._table(node)) or (handler is not None and handler(node)):
             return
@@ -116,6 +116,11 @@ class _Integerizer:
             if any(name in self._qdq.quant for name in node.inputs):
                 self._qdq.reasons.append(f"{node.name}: {node.op} reads bytes, expected a DequantizeLinear ahead of it")
             self._nodes.append(node)
+
+    def _joins_pieces(self, node: Node) -> bool:
+        """Whether a Concat puts pieces of one quantised tensor together, as a roll does."""
+        quants = [self._qdq.quant.get(name) for name in node.inputs] if node.op == "Concat" else [None]
+        return quants[0] is not None and all(quant is quants[0] for quant in quants)
 
     def _move(self, node: Node) -> None:
         self._nodes.append(node)
