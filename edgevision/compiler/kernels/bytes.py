@@ -1,4 +1,4 @@
-"""Integer arithmetic between byte tensors: addition, product and table look-up (NUMERICS.md sections 6 and 7)."""
+"""Integer arithmetic on byte tensors: sum, product, another scale, and table look-up (NUMERICS.md sections 6 to 8)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Bytes:
     """One operation between byte tensors over (pixels, channels).
 
     Attributes:
-        operation: add, mul or lookup.
-        inputs: one operand (lookup) or two; parameters 0 and 1.
+        operation: add, mul, rescale or lookup.
+        inputs: one operand (lookup, rescale) or two; parameters 0 and 1.
         per_channel: whether multipliers and scale have one value per channel.
         extras: (elements, dtype) of every input: the operands, then `add`: int32 multipliers (2, n) and scale (n);
-            `mul`: scale (n); `lookup`: the table (256); then the chain's.
+            `mul` and `rescale`: scale (n); `lookup`: the table (256); then the chain's.
     """
 
-    operation: Literal["add", "mul", "lookup"]
+    operation: Literal["add", "mul", "rescale", "lookup"]
     pixels: int
     channels: int
     images: int
@@ -62,8 +62,11 @@ class _Body:
                 width,
             )
             return
-        a, b = (emit.named(self._writer.byte_steps(o, pixel, channel, width)) for o in spec.inputs)
-        if spec.operation == "add":
+        a, *others = (emit.named(self._writer.byte_steps(o, pixel, channel, width)) for o in spec.inputs)
+        b = others[0] if others else None
+        if spec.operation == "rescale":
+            total, scale = a, self._parameter(1, channel, width)
+        elif spec.operation == "add":
             count = spec.extras[3][0]
             total = a * self._parameter(2, channel, width) + b * self._parameter(2, channel, width, count)
             scale = self._parameter(3, channel, width)
