@@ -12,6 +12,7 @@ IntLookup          bytes through a table of 256 bytes
 IntPool            global average of bytes, to bytes or float
 IntAveragePool     average of the bytes in a window, to bytes
 IntResize          bilinear interpolation of bytes, to bytes
+IntMatMul          product of two byte tensors over their last two axes; to bytes, or to float where `out` is None
 Quantize           float to bytes
 Dequantize         bytes to float
 =================  ==========================================================================================

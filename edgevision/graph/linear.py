@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevision.graph import numerics
 from edgevision.graph.ir import Node
+from edgevision.graph.product import on_activations
 from edgevision.graph.qdq import Quant, Tail
 from edgevision.graph.rewriting import Rewriting
 
@@ -48,7 +49,18 @@ def _signal(state: Rewriting, node: Node, values: np.ndarray, scale: np.ndarray)
         attributes["pads"] = [0, attributes["pads"][0], 0, attributes["pads"][1]]
     row = Node(node.op, node.name, node.inputs, node.outputs, attributes)
     raised = state.reshaped(node, tensor, f"{node.outputs[0]}.row", (images, channels, 1, length))
-    _between_shapes(state, row, "IntConv", raised, quant, values[:, :, None, :], scale, axis=2)
+    output = node.outputs[0]
+    shape = state.shape(output)
+    tail = state.qdq.tail(output)
+    tail = state.take_tail(output) if tail is not None and tail.quant.per_tensor else None
+    inner = state.new(f"{output}.inner", (*shape[:2], 1, shape[2]), "float32" if tail is None else "uint8")
+    inside = None if tail is None else replace(tail, output=inner)
+    kernel, bias = values[:, :, None, :], _bias_of(state, node)
+    _emit_layer(state, row, "IntConv", raised, quant, inner, kernel, scale, bias, inside)
+    target = state.constant(f"{output}.shape", np.array(shape, np.int64))
+    state.standard("Reshape", node, [inner, target], output if tail is None else tail.output)
+    if tail is not None:
+        state.as_bytes(tail.output, tail.quant)
     return True
 
 
@@ -72,49 +84,13 @@ def on_matmul(state: Rewriting, node: Node) -> bool:
     """MatMul with a constant matrix on its right, of tensors of any rank."""
     weight = state.qdq.weight(node.inputs[1])
     if weight is None:
-        return _not_understood(state, node)
+        return on_activations(state, node) or _not_understood(state, node)
     values, scale, axis = weight
-    shape = state.shape(node.inputs[0])
-    if values.ndim != 2 or len(shape) < 2:
+    if values.ndim != 2 or len(state.shape(node.inputs[0])) < 2:
         return _not_understood(state, node)
     if scale.size > 1 and axis != 1:
         return state.refuse(node, f"weights are quantised along axis {axis}, expected output channels (1)")
-    if len(shape) != 4:
-        return _linear(state, node, "IntGemm", node.inputs[0], node.outputs[0], values.T, scale)
-    source = state.source(node.inputs[0])
-    if source is None:
-        return False
-    tensor, quant = source
-    if not quant.per_tensor:
-        return state.refuse(node, "input has one scale per channel, which only depthwise layers can use")
-    # Kernels read four dimensions as an image; the last axis is what a MatMul sums over.
-    flat = state.reshaped(node, tensor, f"{node.outputs[0]}.rows", (1, int(np.prod(shape[:-1])), shape[-1]))
-    _between_shapes(state, node, "IntGemm", flat, quant, values.T, scale, axis=None)
-    return True
-
-
-def _between_shapes(
-    state: Rewriting, node: Node, op: str, tensor: str, quant: Quant, weight: np.ndarray, scale: np.ndarray,
-    axis: int | None,
-) -> None:  # fmt: skip
-    """A layer that reads `tensor`, which has another shape than the graph's, and whose result is reshaped back.
-
-    Args:
-        axis: the axis the layer has more than the graph; None for a MatMul over flattened rows.
-    """
-    output, bias = _bias_after(state, node) if node.op == "MatMul" else (node.outputs[0], _bias_of(state, node))
-    shape = state.shape(output)
-    inner_shape = (1, int(np.prod(shape[:-1])), shape[-1]) if axis is None else (*shape[:axis], 1, *shape[axis:])
-    tail = state.qdq.tail(output)
-    tail = state.take_tail(output) if tail is not None and tail.quant.per_tensor else None
-    inner = state.new(f"{output}.inner", inner_shape, "float32" if tail is None else "uint8")
-    inside = None if tail is None else replace(tail, output=inner)
-    _emit_layer(state, node, op, tensor, quant, inner, weight, scale, bias, inside)
-    final = output if tail is None else tail.output
-    target = state.constant(f"{output}.shape", np.array(shape, np.int64))
-    state.standard("Reshape", node, [inner, target], final)
-    if tail is not None:
-        state.as_bytes(final, tail.quant)
+    return _linear(state, node, "IntGemm", node.inputs[0], node.outputs[0], values.T, scale)
 
 
 def _linear(
