@@ -275,8 +275,7 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
         return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
     spec = depthwise.Depthwise(
-        window, channels, "uint8" if layer.integer else "float32", "float32" if layer.scale is None else "int8",
-        value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
+        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
         corrected,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
