@@ -69,7 +69,9 @@ class Ours:
         described = tvm_target(target)
         builder = lower(integerize(ir.read(model)), simd_of(target), described)
         self.operations = 2 * sum(call.macs for call in builder.calls)
-        module = tvm.tirx.build(tvm.IRModule(dict(builder.kernels)), target=described)
+        module = tvm.tirx.build(
+            tvm.IRModule({name: source.function() for name, source in builder.kernels.items()}), target=described
+        )
         storages = [
             tvm.runtime.tensor(np.resize(s.array, s.elements) if s.array is not None else np.ones(s.elements, s.dtype))
             for s in builder.storages
@@ -112,7 +114,7 @@ def onnxruntime_seconds(model: onnx.ModelProto) -> Callable[[int], float]:
 
 
 def in_turns(contenders: dict[str, Callable[[int], float]], rounds: int) -> dict[str, float]:
-    """Seconds of each contender, one block of each per round: the lower quartile, because a scheduler only ever adds."""
+    """Seconds of each contender, a block of each per round: the lower quartile, as a scheduler only adds."""
     number = {name: max(1, int(BLOCK / max(run(3), 1e-7))) for name, run in contenders.items()}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
