@@ -9,7 +9,7 @@ import numpy as np
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter, Operand
-from edgevision.compiler.kernels.elementwise import over_positions
+from edgevision.compiler.kernels.elementwise import Positions, over_positions
 from edgevision.compiler.simd import Simd
 
 
@@ -57,7 +57,16 @@ def build(name: str, spec: Bytes, simd: Simd) -> Any:
             spec.chain, buffers[:-1], buffers[-1], pixels_per_image=spec.pixels // spec.images, images=spec.images
         )
         body = _Body(spec, buffers, writer)
-        over_positions(spec.pixels, spec.channels, simd.lanes, body.point, flat=_flat(spec))
+
+        def points(positions: Positions, width: int, together: int) -> None:
+            if spec.operation == "lookup":
+                for position in positions:
+                    body.look_up(*position, width)
+                return
+            values = [body.value(*position, width) for position in positions]
+            writer.finish_all(values, positions, width, simd, together=together)
+
+        over_positions(spec.pixels, spec.channels, simd.lanes, points, flat=_flat(spec))
     return made[0]
 
 
@@ -65,27 +74,22 @@ class _Body:
     def __init__(self, spec: Bytes, buffers: list[Any], writer: ChainWriter) -> None:
         self._spec, self._buffers, self._writer = spec, buffers, writer
 
-    def point(self, pixel: Any, channel: Any, width: int) -> None:
+    def look_up(self, pixel: Any, channel: Any, width: int) -> None:
+        how = self._spec.chain.store
+        index = self._writer.byte_indices(self._spec.inputs[0], pixel, channel, width)
+        emit.store(self._buffers[-1], pixel * how.pitch + how.offset + channel, self._buffers[1][index], width)
+
+    def value(self, pixel: Any, channel: Any, width: int) -> Any:
         spec, writer = self._spec, self._writer
-        if spec.operation == "lookup":
-            emit.store(
-                self._buffers[-1],
-                pixel * spec.chain.store.pitch + spec.chain.store.offset + channel,
-                self._buffers[1][writer.byte_indices(spec.inputs[0], pixel, channel, width)],
-                width,
-            )
-            return
         a, *others = (emit.named(writer.byte_steps(o, pixel, channel, width)) for o in spec.inputs)
         if spec.operation == "rescale":
-            value = emit.fence(a * self._parameter(1, channel, width), width)
-        elif spec.operation == "add":
+            return emit.named(emit.fence(a * self._parameter(1, channel, width), width))
+        if spec.operation == "add":
             count = spec.extras[2][0] // 3
             of_a, of_b, rest = (self._parameter(2, channel, width, i * count) for i in range(3))
             # Every term and sum is a multiple of one power of two below 2^24 of them, so nothing rounds, fused or not.
-            value = a * of_a + (others[0] * of_b + rest)
-        else:
-            value = emit.fence(emit.named(a * others[0]) * self._parameter(2, channel, width), width)
-        writer.finish(emit.named(value), pixel, channel, width)
+            return emit.named(a * of_a + (others[0] * of_b + rest))
+        return emit.named(emit.fence(emit.named(a * others[0]) * self._parameter(2, channel, width), width))
 
     def _parameter(self, index: int, channel: Any, width: int, first: int = 0) -> Any:
         if self._spec.per_channel:
@@ -94,6 +98,8 @@ class _Body:
 
 
 def _flat(spec: Bytes) -> bool:
-    dense = all(o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs)
+    dense = all(
+        o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs
+    )
     how = spec.chain.store
     return dense and not spec.per_channel and how.pitch == spec.channels and how.offset == 0 and how.zero_points is None

@@ -105,7 +105,7 @@ class _Body:
     """One output line; the addresses and masks of its kernel rows are computed once."""
 
     def __init__(self, spec: DepthwiseBytes, simd: Simd, buffers: list[Any], writer: ChainWriter, line: Any) -> None:
-        self._spec, self._writer, self._line = spec, writer, line
+        self._spec, self._simd, self._writer, self._line = spec, simd, writer, line
         self._left, self._weights, self._bias, self._scale = buffers[:4]
         self._zero = buffers[4] if len(buffers) > 4 else None
         self._group = x86.group_of(simd)
@@ -137,9 +137,11 @@ class _Body:
         for first in range(0, window.kernel[0], self._group):
             self._add_rows(acc, block, column, first, channel, width)
         scale = emit.named(emit.load(self._scale, channel, width))
-        for i in range(block.size):
-            value = emit.fence(emit.cast(acc.get(i), "float32", width) * scale, width)
-            self._writer.finish(emit.named(value), self._line * window.out_width + column + i, channel, width)
+        values = [
+            emit.named(emit.fence(emit.cast(acc.get(i), "float32", width) * scale, width)) for i in range(block.size)
+        ]
+        first = emit.named(self._line * window.out_width + column)
+        self._writer.finish_all(values, [(first + i, channel) for i in range(block.size)], width, self._simd)
 
     def _add_rows(self, acc: emit.Tile, block: Block, column: Any, first: int, channel: Any, width: int) -> None:
         spec, window, group = self._spec, self._spec.window, self._group

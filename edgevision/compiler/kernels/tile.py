@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit, x86
+from edgevision.compiler.kernels import emit, saturate, x86
 from edgevision.compiler.kernels.chain import ChainWriter
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.panel import Panel
@@ -111,18 +111,12 @@ class DenseTile:
 
     def finish(self, writer: ChainWriter, pixel: Callable[[int], Expr], channel: Expr) -> None:
         """Run the chain on every accumulator and store; `channel` is the first output channel of the panel."""
-        for row in range(self._rows):
+        taken = self._finish_packed(writer, pixel, channel)
+        for row in range(taken, self._rows):
             for vector, first in self._vectors():
                 valid = min(self._panel.widths[vector], self._panel.valid - first)
                 for piece, width in emit.powers_of_two(valid, self._panel.widths[vector]):
-                    value = self._acc[vector].get(row, piece, width)
-                    if self._operands.scale is not None:
-                        scale = emit.load(self._operands.scale, self._channels + first + piece, width)
-                        if self._integer:
-                            value = emit.fence(emit.cast(value, "float32", width) * scale, width)
-                        else:
-                            bias = emit.load(self._operands.bias, self._channels + first + piece, width)
-                            value = value * scale + bias
+                    value = self._scaled(vector, row, first, piece, width)
                     writer.finish(emit.named(value), pixel(row), channel + first + piece, width)
 
     def accumulators(self) -> list[tuple[int, int, int, Expr]]:
@@ -132,6 +126,32 @@ class DenseTile:
             for row in range(self._rows)
             for vector, first in self._vectors()
         ]
+
+    def _finish_packed(self, writer: ChainWriter, pixel: Callable[[int], Expr], channel: Expr) -> int:
+        """Finish rows whose vectors go out four at a time; returns how many rows that was."""
+        vectors, lanes = self._vectors(), self._simd.lanes
+        whole = self._panel.valid == self._panel.lanes and set(self._panel.widths) == {lanes}
+        if not whole or not writer.packs(self._simd, lanes):
+            return 0
+        together = 2 if len(vectors) % 2 == 0 else 1
+        rows = saturate.VECTORS // together
+        for start in range(0, self._rows - rows + 1, rows):
+            for pair in range(0, len(vectors), together):
+                at = [(start + r, *vectors[pair + v]) for r in range(rows) for v in range(together)]
+                values = [emit.named(self._scaled(vector, row, first, 0, lanes)) for row, vector, first in at]
+                positions = [(pixel(row), channel + first) for row, _, first in at]
+                writer.finish_four(values, positions, lanes, together)
+        return self._rows // rows * rows
+
+    def _scaled(self, vector: int, row: int, first: int, piece: int, width: int) -> Expr:
+        """Lanes `piece` to `piece + width` of an accumulator, times the scale where there is one."""
+        value = self._acc[vector].get(row, piece, width)
+        if self._operands.scale is None:
+            return value
+        scale = emit.load(self._operands.scale, self._channels + first + piece, width)
+        if self._integer:
+            return emit.fence(emit.cast(value, "float32", width) * scale, width)
+        return value * scale + emit.load(self._operands.bias, self._channels + first + piece, width)
 
     def _vectors(self) -> list[tuple[int, int]]:
         first, found = 0, []

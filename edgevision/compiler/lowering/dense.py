@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,7 +130,10 @@ class _Finish:
         out = self._layer.out
         if out is None:
             return self.tail.chain(channels)
-        return Chain((), self.tail.byte_store(out, self._layer.low, self._layer.high, channels), exact=True)
+        scale = self._layer.scale
+        most = math.inf if scale is None else 2.0**31 * float(np.max(scale))
+        store = self.tail.byte_store(out, self._layer.low, self._layer.high, channels, most=most)
+        return Chain((), store, exact=True)
 
     def group_chain(self, first: int) -> Chain:
         """The chain of the group of channels starting at `first`, writing into its slice of the output."""
