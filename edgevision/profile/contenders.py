@@ -14,11 +14,12 @@ from edgevision.compress.compressed import Compressed
 from edgevision.config import nearest
 from edgevision.device.device import Device
 from edgevision.errors import UsageError
-from edgevision.profile.engines import BundleEngine, OnnxRuntimeEngine
+from edgevision.profile.engines import BundleEngine
+from edgevision.profile.rivals import RIVALS, RivalEngine, open_rival, takes_integers
+from edgevision.recipe import Quantize
 
 #: What a rival's row is called: it is given the network our bundle was made from.
 VARIANTS = {"w8a8": "int8"}
-RIVALS = ("onnxruntime",)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Contender:
         reference: name of the engine its outputs are compared with; None for a rival.
     """
 
-    engine: BundleEngine | OnnxRuntimeEngine
+    engine: BundleEngine | RivalEngine
     runtime: str
     artefact: str
     recipe: str
@@ -66,9 +67,14 @@ def contenders(
     for runtime in against:
         seen: set[str] = set()
         for ours in list(found):
-            if ours.bundle and ours.compressed and ours.artefact not in seen:
+            if ours.bundle and ours.compressed and ours.artefact not in seen and _takes(runtime, ours.compressed):
                 seen.add(ours.artefact)
                 found.append(_rival(runtime, ours.compressed, ours.bundle, threads))
+        if not seen and any(ours.compressed for ours in found):
+            raise UsageError(
+                f"{runtime} cannot run a network quantised by us, and there is no float one to compare on",
+                fix="edgevision compress --recipe fp32, edgevision deploy, and profile both: --all",
+            )
     return found
 
 
@@ -94,7 +100,7 @@ def _rival(runtime: str, network: Compressed, one: Bundle, threads: int) -> Cont
     if one.manifest.golden:
         sample = np.array(one.golden(one.manifest.golden[0])[0])
     return Contender(
-        engine=OnnxRuntimeEngine(_rival_name(runtime, recipe), network.onnx_path, threads, sample),
+        engine=open_rival(runtime, _rival_name(runtime, recipe), network.onnx_path, threads, sample),
         runtime=runtime,
         artefact=network.folder.name,
         recipe=recipe,
@@ -103,6 +109,10 @@ def _rival(runtime: str, network: Compressed, one: Bundle, threads: int) -> Cont
         compressed=network,
         reference=None,
     )
+
+
+def _takes(runtime: str, network: Compressed) -> bool:
+    return takes_integers(runtime) or not any(isinstance(step, Quantize) for step in network.info.recipe.steps)
 
 
 def _rival_name(runtime: str, recipe: str) -> str:
