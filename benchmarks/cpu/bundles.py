@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 
 from benchmarks.cpu.pieces import key_of, source_hash
-from edgevision import compiler, target
 from edgevision import bundle as bundles
+from edgevision import compiler, target
 from edgevision.bundle import Origin
 from edgevision.bundle.manifest import Manifest, read_manifest
 from edgevision.compress.session import session
