@@ -11,6 +11,7 @@ import numpy as np
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.plan import Span, aligned, live_bound, place
 from edgevision.compiler.program import PlanStep, Program, Tensor
+from edgevision.compiler.source import KernelSource
 from edgevision.target import Target
 
 
@@ -55,11 +56,11 @@ def program_of(builder: Builder, target: Target, tvm_target: Any) -> Program:
     )
 
 
-def compile_kernels(kernels: dict[str, Any], tvm_target: Any) -> bytes:
-    """Compile TIR functions to one relocatable object file."""
+def compile_kernels(kernels: dict[str, KernelSource], tvm_target: Any) -> bytes:
+    """Generate kernels and compile them to one relocatable object file."""
     import tvm
 
-    module = tvm.IRModule({name: kernels[name] for name in sorted(kernels)})
+    module = tvm.IRModule({name: kernels[name].function() for name in sorted(kernels)})
     built = tvm.tirx.build(module, target=tvm_target)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.o"

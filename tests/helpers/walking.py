@@ -20,7 +20,8 @@ def walk(model: Any, *inputs: np.ndarray) -> list[np.ndarray]:
     kept = build.compile_kernels
 
     def keep(kernels: dict[str, Any], described: Any) -> bytes:
-        made["module"] = tvm.tirx.build(tvm.IRModule(dict(kernels)), target=described)
+        functions = {name: source.function() for name, source in kernels.items()}
+        made["module"] = tvm.tirx.build(tvm.IRModule(functions), target=described)
         return b""
 
     build.compile_kernels = keep

@@ -33,6 +33,7 @@ class Operand:
         pitch, offset: elements from one pixel to the next, and of the first; for views into a wider tensor.
         dtype: float32 or uint8.
         quant: extra input with [scale, zero point] of a uint8 operand that is read as float.
+        table: extra input with the int32 address of each pixel's first element, in place of pitch and offset.
     """
 
     parameter: int
@@ -41,6 +42,7 @@ class Operand:
     offset: int = 0
     dtype: str = "float32"
     quant: int | None = None
+    table: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class ChainWriter:
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":
             return operand.offset + channel
+        if operand.table is not None:
+            return self._extras[operand.table][pixel] + channel
         if operand.index == "tensor":
             return pixel * operand.pitch + operand.offset + channel
         if operand.index == "pixel":

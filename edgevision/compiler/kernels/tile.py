@@ -29,7 +29,7 @@ class Operands:
     Attributes:
         left: activations, float32 or uint8, flat.
         weights: packed by `panel.pack`.
-        bias: int32 where the accumulator is, else float32; per channel, packed by `panel.pack_channels`.
+        bias: int32 where the accumulator is, else float32; per channel, packed by `panel.pack_channels`; None for zero.
         scale: float32 multiplier of the accumulator per channel, packed alike; None for float32 weights.
         correction: int32 per (tap, channel), zero point times the tap's weight sum, added for a tap that falls
             outside the frame; None where nothing falls outside or the zero point is 0.
@@ -37,7 +37,7 @@ class Operands:
 
     left: Buffer
     weights: Buffer
-    bias: Buffer
+    bias: Buffer | None
     scale: Buffer | None
     integer: bool
     correction: Buffer | None = None
@@ -66,25 +66,33 @@ class DenseTile:
         """Set every accumulator to its channel's bias."""
         for vector, first in self._vectors():
             width = self._panel.widths[vector]
-            if self._scaled_float:
-                bias = emit.f32(0.0, width)
+            if self._operands.bias is None or self._scaled_float:
+                bias = emit.i32(0, width) if self._integer else emit.f32(0.0, width)
             else:
                 bias = emit.named(emit.load(self._operands.bias, self._channels + first, width))
             for row in range(self._rows):
                 self._acc[vector].set(row, bias)
 
     def accumulate(
-        self, rows: Sequence[int], address: Callable[[int, Expr], Expr], weight_base: Expr, groups: int
+        self,
+        rows: Sequence[int],
+        address: Callable[[int, Expr], Expr],
+        weight_base: Expr,
+        groups: int,
+        *,
+        pitch: int | None = None,
     ) -> None:
         """Add `groups` k-groups of the rows; `address(row, k)` is the left element, weights start at `weight_base`.
 
-        `weight_base` counts lanes; the panel stores `group` elements per lane.
+        `weight_base` counts lanes; the panel stores `group` elements per lane. `pitch` is the lanes from one k-group to
+        the next, those of the panel where it is packed.
         """
+        pitch = self._panel.lanes if pitch is None else pitch
         with T.serial(groups) as step:
             weights = []
             for vector, first in self._vectors():
                 width = self._panel.widths[vector]
-                offset = (weight_base + step * self._panel.lanes + first) * self.group
+                offset = (weight_base + step * pitch + first) * self.group
                 weights.append(self._weights(offset, width))
             for row in rows:
                 left = self._left(address(row, step * self.group))
@@ -116,6 +124,14 @@ class DenseTile:
                             bias = emit.load(self._operands.bias, self._channels + first + piece, width)
                             value = value * scale + bias
                     writer.finish(emit.named(value), pixel(row), channel + first + piece, width)
+
+    def accumulators(self) -> list[tuple[int, int, int, Expr]]:
+        """(row, first lane, width, value) of every accumulator."""
+        return [
+            (row, first, self._panel.widths[vector], self._acc[vector].get(row))
+            for row in range(self._rows)
+            for vector, first in self._vectors()
+        ]
 
     def _vectors(self) -> list[tuple[int, int]]:
         first, found = 0, []

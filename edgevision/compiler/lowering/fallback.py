@@ -6,6 +6,7 @@ like any other. This is what makes the compiler complete; the families in `kerne
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tvm.relax.frontend.onnx import from_onnx
 from edgevision.compiler.lowering.builder import Builder, Call
 from edgevision.compiler.lowering.schedule import scheduled
 from edgevision.compiler.lowering.values import Storage
+from edgevision.compiler.simd import Simd
 from edgevision.errors import Unsupported
 from edgevision.graph import ir
 from edgevision.graph.ir import Node
@@ -140,12 +142,25 @@ class _Walk:
 
     def _kernel(self, hint: str) -> str:
         if hint not in self._names:
-            count = sum(1 for name in self._builder.kernels if name.startswith("fallback_"))
-            name = f"fallback_{count}_{hint}"
-            function = scheduled(self._module[hint], self._builder.simd.lanes)
-            self._builder.kernels[name] = function.with_attr("global_symbol", name)
-            self._names[hint] = name
+            # Without the symbol, which counts the operators of this network, equal kernels are the same.
+            function = self._module[hint].without_attr("global_symbol")
+            # TVM's own string type is no plain value.
+            spec = Legalised(str(hint), str(tvm.ir.save_json(function)))
+            self._names[hint] = self._builder.kernel("fallback", build, spec)
         return self._names[hint]
+
+
+@dataclass(frozen=True)
+class Legalised:
+    """A kernel as TVM's lowering leaves it: the operators fused into it, and the unscheduled function as TVM's JSON."""
+
+    operators: str
+    function: str
+
+
+def build(name: str, spec: Legalised, simd: Simd) -> Any:
+    """Return the kernel, scheduled, as a TIR function."""
+    return scheduled(tvm.ir.load_json(spec.function), simd.lanes).with_attr("global_symbol", name)
 
 
 def _shape(type_: Any) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ def lower_elementwise(builder: Builder, node: Node) -> bool:
 
 
 def _lower_from(builder: Builder, node: Node, start: str, shape: tuple[int, ...]) -> bool:
-    value = builder.rows(start)
+    value = builder.rows(start, tabled=True)
     first, operations, storages = builder.read_operand(value, parameter=0)
     tail = Tail(builder, start, operations=list(operations), storages=list(storages))
     if not tail.begin(node, shape):

@@ -1,4 +1,4 @@
-"""Rules for pooling and for operators that only move data."""
+"""Rules for pooling."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import elementwise, pool
+from edgevision.compiler.kernels import pool
 from edgevision.compiler.kernels.chain import Chain, Store
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
-from edgevision.compiler.lowering.values import Value, rows_are_planes
+from edgevision.compiler.lowering.values import Value
 from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
@@ -102,104 +102,17 @@ def _counted(node: Node, window: Window) -> tuple[int, int] | None:
     return window.height + below, window.width + right
 
 
-def lower_reshape(builder: Builder, node: Node) -> bool:
-    """Reshape, Flatten, Squeeze, Unsqueeze and Identity: the same bytes under another shape."""
-    source, target = node.inputs[0], node.outputs[0]
-    builder.materialise(source)
-    if builder.graph.shape(source) == builder.graph.shape(target):
-        for value in list(builder.values[source].values()):
-            builder.put(target, value)
-        return True
-    value = builder.rows(source)
-    dense = value.pitch == builder.extent(source).channels and value.offset == 0
-    quant = value.quant
-    if quant is not None and not quant.per_tensor:
-        dense, quant = False, None
-    if rows_are_planes(builder.graph.shape(source)):
-        kept = value if dense else builder.dense_rows(source)
-        storage, dtype, quant = kept.storage, kept.dtype, kept.quant
-    elif "planes" in builder.values[source] and dense:
-        planes = builder.values[source]["planes"]
-        storage, dtype, quant = planes.storage, planes.dtype, planes.quant
-    else:
-        storage, dtype, quant = builder.planes(source), builder.float_rows(source).dtype, None
-    builder.put_as_onnx(target, storage, dtype, quant)
-    return True
-
-
 def _readable(builder: Builder, node: Node) -> bool:
     """Whether the kernels can read the elements: float32, or bytes."""
     return builder.graph.types[node.inputs[0]].dtype in STORED
 
 
-def _channel_axis(shape: tuple[int, ...]) -> int:
-    return 1 if len(shape) == 4 else len(shape) - 1
-
-
-def lower_split(builder: Builder, node: Node) -> bool:
-    """Split along channels: views, nothing is copied."""
-    shape = builder.graph.shape(node.inputs[0])
-    axis = int(node.get("axis", 0)) % len(shape)
-    if axis != _channel_axis(shape) or not _readable(builder, node):
-        return False
-    value = builder.rows(node.inputs[0])
-    if value.quant is not None and not value.quant.per_tensor:
-        value = builder.float_rows(node.inputs[0])
-    offset = value.offset
-    for output in node.outputs:
-        builder.put(output, Value(value.storage, value.dtype, "rows", value.pitch, offset, value.quant))
-        offset += builder.graph.shape(output)[axis]
-    return True
-
-
-def lower_concat(builder: Builder, node: Node) -> bool:
-    """Concat along channels: each input is copied into its slice, through the quantiser that follows, if any."""
-    shape = builder.graph.shape(node.outputs[0])
-    if int(node.get("axis", 0)) % len(shape) != _channel_axis(shape) or not _readable(builder, node):
-        return False
-    extent = builder.extent(node.outputs[0])
-    tail = Tail(builder, node.outputs[0])
-    reader = builder.sole_reader(node.outputs[0])
-    if reader is not None and reader.op == "Quantize" and reader.attributes["quant"].per_tensor:
-        tail.extend()
-    output = builder.new(extent.elements, tail.dtype)
-    offset = 0
-    for name in node.inputs:
-        value = builder.rows(name)
-        channels = builder.extent(name).channels
-        first, operations, storages = builder.read_operand(value, parameter=0)
-        part = Tail(builder, tail.tensor, operations=list(operations), storages=storages, quant=tail.quant)
-        spec = elementwise.Elementwise(
-            extent.rows, channels, extent.images, first, part.chain(extent.channels, offset), part.shapes(),
-            extent.elements,
-        )  # fmt: skip
-        builder.call("elementwise", elementwise.build, spec, [*storages, output], f"{node.name} <- {name}")
-        offset += channels
-    builder.put(tail.tensor, Value(output, tail.dtype, "rows", extent.channels))
-    return True
-
-
-def lower_transpose(builder: Builder, node: Node) -> bool:
-    """NCHW to NHWC is what rows already are."""
-    shape = builder.graph.shape(node.inputs[0])
-    if len(shape) != 4 or list(node.get("perm", ())) != [0, 2, 3, 1]:
-        return False
-    value = builder.dense_rows(node.inputs[0])
-    builder.put(node.outputs[0], Value(value.storage, value.dtype, "planes", 0, 0, value.quant))
-    return True
-
-
 def rules() -> dict[str, Any]:
     """Operators of this file."""
-    moves = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
     return {
         "GlobalAveragePool": lower_global_average,
         "ReduceMean": lower_global_average,
         "IntPool": lower_global_average,
         "MaxPool": lower_pool,
         "AveragePool": lower_pool,
-        "Split": lower_split,
-        "Concat": lower_concat,
-        "Transpose": lower_transpose,
-        **dict.fromkeys(moves, lower_reshape),
     }

@@ -128,14 +128,15 @@ class Tail:
         index = broadcast_index(self.builder.graph.shape(other), shape)
         if index is None:
             return False
-        value = self.builder.rows(other)
+        value = self.builder.rows(other, tabled=index == "tensor")
         if value.quant is not None and not value.quant.per_tensor:
             value = self.builder.float_rows(other)
         if value.quant is None and value.dtype != "float32":
             return False
         parameter = self.extra(value.storage)
         quant = None if value.quant is None else self.extra(self.builder.quant_constant(value.quant))
-        self.operations.append(Apply(name, operand_of(value, index, parameter, quant), reverse=reverse))
+        table = None if value.table is None else self.extra(value.table)
+        self.operations.append(Apply(name, operand_of(value, index, parameter, quant, table), reverse=reverse))
         return True
 
     def _constant_operand(self, name: str, array: np.ndarray, *, reverse: bool, shape: tuple[int, ...]) -> bool:
