@@ -29,7 +29,7 @@ class Contender:
     Attributes:
         bundle: set for an engine of ours.
         compressed: the network it runs; None when it is no longer there, then no rival can run it.
-        reference: name of the engine its outputs are compared with; None for a rival.
+        reference: name of the engine its outputs are compared with, if it is there; None for a rival.
     """
 
     engine: BundleEngine | RivalEngine
@@ -53,17 +53,19 @@ def contenders(
     """Load every bundle, push it to its own device, and open each rival on the same networks.
 
     Raises:
-        UsageError: unknown rival, no bundle, bundles of different models, or a rival asked for away from this host.
+        UsageError: an unknown rival, one that can run none of the networks, no bundle, or bundles of different models.
+        ToolMissing: a rival's package is not installed.
         Mismatch: a bundle is not what its manifest says.
         Unsupported: a device emulates its target.
     """
     loaded = [bundles.load(folder) for folder in folders]
     _refuse(loaded, against)
     by_graph = {network.info.onnx_sha256: network for network in networks}
+    reference = "onnxruntime" if "onnxruntime" in against else next(iter(against), None)
     found: list[Contender] = []
     for one in loaded:
         network = by_graph.get(one.manifest.origin.onnx_sha256 or "")
-        found.append(_ours(one, network, open_device(one), threads, bool(against)))
+        found.append(_ours(one, network, open_device(one), threads, reference))
     for runtime in against:
         seen: set[str] = set()
         for ours in list(found):
@@ -78,7 +80,7 @@ def contenders(
     return found
 
 
-def _ours(one: Bundle, network: Compressed | None, device: Device, threads: int, compared: bool) -> Contender:
+def _ours(one: Bundle, network: Compressed | None, device: Device, threads: int, compared: str | None) -> Contender:
     recipe = one.manifest.origin.recipe
     name = f"edgevision {recipe}{' static' if one.manifest.static else ''}"
     artefact = network.folder.name if network else one.folder.name.split("@")[0]
@@ -90,7 +92,7 @@ def _ours(one: Bundle, network: Compressed | None, device: Device, threads: int,
         size_bytes=one.size_bytes,
         bundle=one,
         compressed=network,
-        reference=_rival_name("onnxruntime", recipe) if network and compared else None,
+        reference=_rival_name(compared, recipe) if network and compared else None,
     )
 
 
