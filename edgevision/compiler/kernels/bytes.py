@@ -22,7 +22,7 @@ class Bytes:
         inputs: one operand (lookup, rescale) or two; parameters 0 and 1.
         per_channel: whether multipliers and scale have one value per channel.
         extras: (elements, dtype) of every input: the operands, then `add`: `add_factors` (3, n); `mul` and `rescale`:
-            scale (n); `lookup`: the table (256); then the chain's. The operands of `add` carry no zero point of their own.
+            scale (n); `lookup`: the table (256); then the chain's. The operands of `add` carry no zero point.
     """
 
     operation: Literal["add", "mul", "rescale", "lookup"]

@@ -272,13 +272,13 @@ def _conv_constants(
 def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
     value = _input(builder, node, layer)
     channels = layer.weight.shape[0]
-    if layer.integer and depthwise_bytes.suits(channels, builder.simd):
-        _depthwise_bytes(builder, layer, window, finish, value)
+    if layer.integer and layer.scale is not None and depthwise_bytes.suits(channels, builder.simd):
+        _depthwise_bytes(builder, layer, layer.scale, window, finish, value)
         return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
     spec = depthwise.Depthwise(
-        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
-        corrected,
+        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset,
+        builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
     constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
@@ -290,7 +290,9 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
     finish.done()
 
 
-def _depthwise_bytes(builder: Builder, layer: Layer, window: Window, finish: _Finish, value: Value) -> None:
+def _depthwise_bytes(
+    builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: _Finish, value: Value
+) -> None:
     channels = layer.weight.shape[0]
     spec = depthwise_bytes.DepthwiseBytes(
         window, channels, value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain,
@@ -299,7 +301,7 @@ def _depthwise_bytes(builder: Builder, layer: Layer, window: Window, finish: _Fi
     constants = [
         depthwise_bytes.pack(layer.weight[:, 0], builder.simd),
         _shifted_bias(layer, layer.weight, layer.bias),
-        np.broadcast_to(layer.scale, (channels,)).astype(np.float32),
+        np.broadcast_to(scale, (channels,)).astype(np.float32),
     ]
     if window.leaves_frame:
         constants.append(np.broadcast_to(layer.x_zero, (channels,)).astype(np.uint8))
