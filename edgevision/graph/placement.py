@@ -70,7 +70,11 @@ def _raised(graph: Graph) -> Graph:
         producers, readers, types = graph.producers(), graph.readers(), dict(graph.types)
         swapped: dict[int, list[Node]] = {}
         for node in graph.nodes:
-            above = producers.get(node.inputs[0]) if node.op == "QuantizeLinear" and _one_scale(graph, node, types) else None
+            above = (
+                producers.get(node.inputs[0])
+                if node.op == "QuantizeLinear" and _one_scale(graph, node, types)
+                else None
+            )
             if above is None or not moves(above) or len(above.outputs) > 1 or id(above) in swapped:
                 continue
             source, between, result = above.inputs[0], above.outputs[0], node.outputs[0]

@@ -100,6 +100,7 @@ def attention(windows, heads, tokens, depth, *, added=(), integer=False, zeros=(
         (4, 3, 49, 32, ((1, 3, 49, 49), (4, 1, 49, 49))),
         (2, 5, 17, 48, ((17, 17),)),
         (2, 2, 33, 32, ((2, 1, 1, 33),)),
+        (1, 2, 9, 19, ()),
     ],
 )
 @pytest.mark.parametrize("scale_on", ["q", "scores"])
@@ -135,7 +136,32 @@ def test_byte_attention_has_the_same_bits_on_arm(name):
     model, shape = attention(1, 2, 21, 20, integer=True, zeros=(121, 3, 77))
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     program = compiler.compile_graph(model, machine.resolve(target.load(name)))
-    assert np.array_equal(run_on(program, x[None])[0], reference.run(model, x)[0][0])
+    assert np.array_equal(run_on(program, x), reference.run(model, x)[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 17), (2, 33, 8)])
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_products_outside_attention_agree_with_onnxruntime_and_the_integer_reference(shape, order):
+    perm = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+    ends = {"b": np.array([3]), "zero": np.array([0]), "axis": np.array([len(shape) - 1])}
+    cut = (
+        [node("Slice", ["x", "zero", "b", "axis"], ["few"])] if order == "rows" else [node("Identity", ["x"], ["few"])]
+    )
+    move = [node("Transpose", ["few"], ["right"], perm=perm)]
+    for integer in (False, True):
+        made, constants = quantised("x", "a", 0.03, 119) if integer else ([node("Relu", ["x"], ["a"])], {})
+        also, more = quantised("right", "r", 0.02, 140) if integer else ([node("Identity", ["right"], ["r"])], {})
+        left = (
+            [node("Slice", ["a", "zero", "b", "axis"], ["l"])] if order == "rows" else [node("Identity", ["a"], ["l"])]
+        )
+        product = [node("MatMul", ["l", "r"], ["y"], name="product")]
+        model = model_of([*cut, *move, *made, *also, *left, *product], shape, "y", **constants, **more, **ends)
+        x = np.random.default_rng(6).standard_normal(shape).astype(np.float32)
+        if integer:
+            assert np.array_equal(walk(model, x)[0], reference.run(model, x)[0])
+        else:
+            np.testing.assert_allclose(walk(model, x)[0], expected(model, x), rtol=1e-5, atol=1e-5)
+        assert "matmul" in families(model)
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 192), (2, 9, 37), (1, 4, 4, 24), (1, 1, 5)])
@@ -219,7 +245,7 @@ def test_movement_agrees_with_onnxruntime(case, after):
     made = model.graph.output[0].type.tensor_type.shape.dim
     if after and len(made) == 4:
         weight = np.random.default_rng(4).standard_normal((5, made[1].dim_value, 1, 1)).astype(np.float32)
-        model = model_of([*nodes, node("Conv", ["y", "w"], ["z"])], shape, "z", w=weight, **constants)
+        model = model_of([*nodes, node("Conv", ["y", "w"], ["conv"])], shape, "conv", w=weight, **constants)
     agrees(model, shape)
 
 

@@ -111,7 +111,10 @@ def shapes_of(spec: Attention, simd: Simd) -> Shapes:
         value_lanes=value_lanes,
         pitch=-(-spec.keys // 16) * 16,
         key_elements=_whole(key_lanes * -(-spec.depth // group) * group),
-        value_elements=_whole(value_lanes * -(-spec.keys // group) * group) if spec.integer else 0,
+        # Float rows that fill whole vectors are read where they lie.
+        value_elements=_whole(value_lanes * -(-spec.keys // group) * group)
+        if spec.integer or value_lanes != spec.width
+        else 0,
     )
 
 
@@ -124,16 +127,17 @@ def _whole(elements: int) -> int:
 
 
 def scratch_of(spec: Attention, simd: Simd) -> list[tuple[int, str]]:
-    """(elements, dtype) of the scratch buffers: packed keys, scores, and for bytes packed values, shares, corrections."""
+    """(elements, dtype) of the scratch buffers: packed keys, scores, packed values; for bytes shares and corrections."""
     shapes = shapes_of(spec, simd)
     rows = shapes.row_tile[0]
     found = [
         (spec.tasks * shapes.key_elements, "int8" if spec.integer else "float32"),
         (spec.tasks * rows * shapes.pitch, "float32"),
     ]
+    if shapes.value_elements:
+        found.append((spec.tasks * shapes.value_elements, "int8" if spec.integer else "float32"))
     if spec.integer:
         found += [
-            (spec.tasks * shapes.value_elements, "int8"),
             (spec.tasks * rows * shapes.pitch, "uint8"),
             (spec.tasks * _whole(shapes.key_lanes), "int32"),
             (spec.tasks * _whole(shapes.value_lanes), "int32"),
@@ -177,9 +181,8 @@ class _Body:
         self._spec, self._simd, self._extras, self._writer = spec, simd, extras, writer
         self._q, self._k, self._v = operands
         self._keys, self._scores = scratch[:2]
-        self._values, self._shares, self._key_sums, self._value_sums = (
-            scratch[2:] if spec.integer else (self._v, self._scores, None, None)
-        )
+        self._values = scratch[2] if len(scratch) > 2 else self._v
+        self._shares, self._key_sums, self._value_sums = scratch[3:] if spec.integer else (self._scores, None, None)
         self._shapes = shapes_of(spec, simd)
         self._math = Arithmetic(exact=spec.chain.exact)
         self._shift = left_shift(simd) if spec.integer else 0
@@ -207,7 +210,14 @@ class _Body:
         pack_columns(
             self._k, source, key_stride, depth_stride, spec.depth, keys, self._keys, task * shapes.key_elements, group
         )
+        values = panels(spec.width, lanes, shapes.value_tile[1])
         if not spec.integer:
+            if shapes.value_elements:
+                source = emit.named(spec.v.at(batch, head))
+                pack_columns(
+                    self._v, source, spec.v.strides[3], spec.v.strides[2], spec.keys, values, self._values,
+                    task * shapes.value_elements, group,
+                )  # fmt: skip
             return
         if self._query_zero is not None:
             base = task * _whole(shapes.key_lanes)
@@ -217,7 +227,6 @@ class _Body:
                     total = row_sum(self._k, source + key * key_stride, spec.depth, lanes) - 128 * spec.depth
                     value = self._query_zero * (spec.depth * _or_zero(self._key_zero) - total)
                     T.buffer_store(self._key_sums, value, [base + panel.weight_offset + p * panel.lanes + lane])
-        values = panels(spec.width, lanes, shapes.value_tile[1])
         source = emit.named(spec.v.at(batch, head))
         pack_rows(
             self._v, source, spec.v.strides[2], spec.keys, values, self._values, task * shapes.value_elements, group
@@ -323,7 +332,7 @@ class _Body:
                 column = emit.named(panel.channel + p * panel.valid)
                 tile = DenseTile(operands, self._simd, panel, task * _whole(shapes.value_lanes) + lane, size)
                 tile.start()
-                if spec.integer:
+                if shapes.value_elements:
                     weights, pitch = task * (shapes.value_elements // group) + lane * groups, None
                 else:
                     weights, pitch = source + column, spec.v.strides[2]

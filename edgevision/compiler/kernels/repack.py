@@ -134,3 +134,14 @@ def column_sums(
                     acc.add(0, emit.cast(row, "int32", width))
                 value = acc.get(0) * emit.splat(factor, width) + emit.splat(constant, width)
                 emit.store(sums, sums_base + panel.weight_offset + p * panel.lanes + offset, value, width)
+
+
+def strided_sum(buffer: Any, address: Any, stride: int, count: int, lanes: int) -> Any:
+    """Sum of `count` bytes that lie `stride` apart, as int32."""
+    if stride == 1:
+        return row_sum(buffer, address, count, lanes)
+    total = emit.Tile(1, 1, "int32")
+    total.set(0, T.int32(0))
+    with T.serial(count) as index:
+        total.add(0, emit.cast(buffer[address + index * stride], "int32", 1))
+    return emit.named(total.get(0))

@@ -74,12 +74,11 @@ def _operand(
     builder: Builder, tensor: str, shape: tuple[int, ...], adjacent: int, integer: bool
 ) -> tuple[int, Strided]:
     """Storage and strides of an operand whose elements along axis `adjacent` have to lie together."""
-    value = builder.moved(tensor)
+    value = builder.moved(tensor) if integer else builder.moved_float(tensor)
     affine = movement.strides_of(np.asarray(value.addresses).reshape(shape))
-    if affine is None or affine[1][adjacent] not in (0, 1) or (value.quant is not None and not integer):
-        storage = builder.planes(tensor) if value.quant is None else builder.dense_rows(tensor).storage
+    if affine is None or affine[1][adjacent] not in (0, 1):
+        value = builder.in_order(tensor, value)
         affine = movement.strides_of(np.arange(int(np.prod(shape))).reshape(shape))
-        value = Value(storage, builder.storages[storage].dtype, "planes", 0)
     assert affine is not None, "elements in order are affine"
     return value.storage, Strided(affine[0], affine[1], builder.storages[value.storage].elements)  # type: ignore[arg-type]
 

@@ -305,6 +305,10 @@ class Builder:
         layout_: Any = "rows" if as_rows else "planes"
         return Value(output, value.dtype, layout_, self.extent(tensor).channels if as_rows else 0, 0, value.quant)
 
+    def in_order(self, tensor: str, value: Value) -> Value:
+        """A copy of moved elements in the order ONNX gives them; bytes stay bytes."""
+        return self._copied_in_order(tensor, value, as_rows=False)
+
     def move(self, value: Value, addresses: np.ndarray, output: int, offset: int, label: str) -> None:
         """Copy the elements at `addresses` to `output`, one after another from `offset`."""
         table, loops = movement.loops(addresses)
