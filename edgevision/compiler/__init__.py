@@ -1,6 +1,6 @@
 """The compiler: an ONNX graph becomes kernels, a plan and constants for one target.
 
-    program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
+program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import onnx
 from edgevision.compiler.coverage import Coverage, coverage
 from edgevision.compiler.program import Program
 from edgevision.graph import ir
+from edgevision.graph.attention import fuse_attention
 from edgevision.graph.integer import integerize
+from edgevision.graph.tokens import as_tokens
 from edgevision.progress import Progress, silent
 from edgevision.target import Target
 
@@ -28,7 +30,7 @@ def check(model: onnx.ModelProto, target: Target) -> Coverage:
     Raises:
         Unsupported: shapes are not static, or a quantiser cannot be expressed in integers.
     """
-    return _coverage(integerize(ir.read(model)))
+    return _coverage(_prepared(model))
 
 
 def compile_graph(model: onnx.ModelProto, target: Target, *, progress: Progress = silent) -> Program:
@@ -44,14 +46,19 @@ def compile_graph(model: onnx.ModelProto, target: Target, *, progress: Progress 
     from edgevision.compiler.lower import lower
     from edgevision.compiler.simd import simd_of, tvm_target
 
-    graph = integerize(ir.read(model))
+    graph = _prepared(model)
     _coverage(graph).require(target)
     made = tvm_target(target)
     builder = lower(graph, simd_of(target), made, progress)
-    progress("compile kernels", 0, 1)
-    program = program_of(builder, target, made)
-    progress("compile kernels", 1, 1)
-    return program
+    return program_of(builder, target, made, progress)
+
+
+def _prepared(model: onnx.ModelProto) -> Graph:
+    """The graph the rules see: integers explicit, attention as one node, tokens as rows."""
+    graph = integerize(ir.read(model))
+    fuse_attention(graph)
+    as_tokens(graph)
+    return graph
 
 
 def _coverage(graph: Graph) -> Coverage:

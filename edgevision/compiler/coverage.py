@@ -81,7 +81,10 @@ def node_macs(node: Node, graph: Graph) -> int:
         return output * int(np.prod(node.attributes["weight"].shape[1:]))
     if node.op == "Conv":
         return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
-    if node.op in ("Gemm", "MatMul"):
+    if node.op == "Attention":
+        keys = graph.shape(node.inputs[1])[-1]
+        return output // graph.shape(node.outputs[0])[-1] * keys * (graph.shape(node.inputs[0])[-1] + graph.shape(node.outputs[0])[-1])
+    if node.op in ("Gemm", "MatMul", "IntMatMul"):
         shape = graph.shape(node.inputs[0])
         return output * (shape[0] if node.get("transA") else shape[-1])
     return 0
@@ -107,10 +110,10 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         count = total.setdefault(node.op, [0, 0])
         count[0] += 1
         count[1] += macs
-        if node.domain == "edgevision.integer" and node.op.startswith("Int"):
+        if _is_integer(node):
             integer_macs += macs
             integer_nodes += 1
-        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer")
+        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer", "edgevision.fused")
         if pool_leaves_frame(node, graph):
             reasons.append(f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image")
         if foreign or (node.op not in rules and node.op not in supported_by_tvm):
@@ -129,6 +132,11 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         weight_bytes=_weight_bytes(graph),
         activation_bytes=max((_traffic(node, graph) for node in graph.nodes), default=0),
     )
+
+
+def _is_integer(node: Node) -> bool:
+    """Whether a node computes on bytes."""
+    return (node.domain == "edgevision.integer" and node.op.startswith("Int")) or "zeros" in node.attributes
 
 
 def _weight_bytes(graph: Graph) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgevision.compiler.lowering import dense, movement, pointwise, spatial
+from edgevision.compiler.lowering import attention, dense, movement, pointwise, rowwise, spatial
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
@@ -13,11 +13,13 @@ from edgevision.graph.ir import Graph, Node
 from edgevision.progress import Progress, silent
 
 RULES: dict[str, Any] = {
+    **attention.rules(),
     **dict.fromkeys(("Conv", "IntConv", "ByteWeightConv"), dense.lower_conv),
     **dict.fromkeys(("Gemm", "MatMul", "IntGemm", "ByteWeightGemm"), dense.lower_linear),
     **pointwise.rules(),
     **spatial.rules(),
     **movement.rules(),
+    **rowwise.rules(),
 }
 
 

@@ -9,6 +9,7 @@ IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to by
 IntAdd, IntMul     two byte tensors to bytes
 IntLookup          bytes through a table of 256 bytes
 IntPool            global average of bytes, to bytes or float
+IntMatMul          product of two byte tensors over their last two axes; to bytes, or to float where `out` is None
 Quantize           float to bytes
 Dequantize         bytes to float
 =================  ==========================================================================================
@@ -196,11 +197,48 @@ class _Integerizer:
 
     def _on_MatMul(self, node: Node) -> bool:  # noqa: N802
         weight = self._qdq.weight(node.inputs[1])
-        if weight is None or weight[0].ndim != 2 or len(self._types[node.inputs[0]].shape) == 4:
+        if weight is None:
+            return self._product(node)
+        if weight[0].ndim != 2:
             return False
         if weight[1].size > 1 and weight[2] != 1:
             return False
         return self._linear(node, "IntGemm", weight[0].T, weight[1].reshape(-1))
+
+    def _product(self, node: Node) -> bool:
+        """A MatMul of two activations, each behind a dequantiser and perhaps a constant factor."""
+        a, b = (self._qdq.scaled_source(name) for name in node.inputs)
+        shapes = [self._types[name].shape for name in node.inputs]
+        if a is None or b is None or not (a[1].per_tensor and b[1].per_tensor):
+            return False
+        if min(len(shape) for shape in shapes) < 2 or shapes[0][:-2] != shapes[1][:-2]:
+            return False
+        product = a[1].scale.astype(np.float64) * b[1].scale.astype(np.float64)
+        factor, output = self._factor_after(node.outputs[0])
+        product, tail = product * factor, self._tail(output)
+        out, low, high = (tail.quant, tail.low, tail.high) if tail else (None, 0, 255)
+        if tail is not None and tail.quant.per_tensor:
+            product, output = product / tail.quant.scale.astype(np.float64), tail.output
+            self._bytes(output, tail.quant)
+        elif tail is not None:
+            self._qdq.reasons.append(f"{node.name}: a product of activations quantised per channel")
+        self._emit(
+            "IntMatMul", node, [a[0], b[0]], output, zeros=(a[1].zero, b[1].zero),
+            scale=np.asarray(product).astype(np.float32), out=out, low=low, high=high,
+        )  # fmt: skip
+        return True
+
+    def _factor_after(self, tensor: str) -> tuple[float, str]:
+        """The constants a result is multiplied or divided by, and the tensor after that."""
+        factor = 1.0
+        while (reader := self._qdq.sole_reader(tensor)) is not None and reader.op in ("Mul", "Div"):
+            constant = self._qdq.scalar_beside(reader, tensor)
+            if constant is None or (reader.op == "Div" and reader.inputs[0] != tensor):
+                break
+            factor = factor * constant if reader.op == "Mul" else factor / constant
+            self._done.add(id(reader))
+            tensor = reader.outputs[0]
+        return factor, tensor
 
     def _constant_bias(self, node: Node) -> bool:
         """Whether a layer has no bias, or a constant one with one value per channel or one in all."""

@@ -204,3 +204,63 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hard_sigmoid": hard_sigmoid,
     "hard_swish": hard_swish,
 }
+
+
+# Section 9: functions of a whole row.
+
+#: Running values of a sum over a row: element i goes to value i mod 16.
+RUNNING = 16
+
+
+def row_sum(values: np.ndarray) -> np.ndarray:
+    """Section 9: binary32 sum over the last axis in the fixed order; keeps the axis.
+
+    >>> row_sum(np.ones((1, 20), np.float32)).tolist()
+    [[20.0]]
+    """
+    count = values.shape[-1]
+    running = np.zeros((*values.shape[:-1], RUNNING), F)
+    for first in range(0, count, RUNNING):
+        piece = values[..., first : first + RUNNING].astype(F)
+        running[..., : piece.shape[-1]] += piece
+    width = RUNNING
+    while width > 1:
+        width //= 2
+        running = running[..., :width] + running[..., width : 2 * width]
+    return running
+
+
+def layer_norm(x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, epsilon: float) -> np.ndarray:
+    """Section 9: layer normalisation over the last axis.
+
+    >>> layer_norm(np.float32([[1, 2, 3, 4]]), None, None, 0.0).round(3).tolist()
+    [[-1.3420000076293945, -0.4470000147819519, 0.4470000147819519, 1.3420000076293945]]
+    """
+    x = x.astype(F)
+    share = F(1.0 / x.shape[-1])
+    away = x - row_sum(x) * share
+    variance = row_sum(away * away) * share
+    value = away * (F(1.0) / np.sqrt(variance + F(epsilon)))
+    value = value if gamma is None else value * gamma.astype(F)
+    return value if beta is None else value + beta.astype(F)
+
+
+def softmax_bits(count: int) -> int:
+    """Section 9: fraction bits of the numerators of a softmax over `count` elements.
+
+    >>> softmax_bits(197), softmax_bits(4096)
+    (21, 18)
+    """
+    return min(21, 30 - int(np.ceil(np.log2(max(count, 1)))))
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Section 9: softmax over the last axis.
+
+    >>> softmax(np.float32([[0, 0, 0, 0]])).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    powers = exp(x.astype(F) - x.astype(F).max(axis=-1, keepdims=True))
+    steps = np.rint(powers * F(2.0 ** softmax_bits(x.shape[-1]))).astype(np.int64)
+    factor = F(1.0) / steps.sum(axis=-1, keepdims=True).astype(F)
+    return steps.astype(F) * factor

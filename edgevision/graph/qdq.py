@@ -82,6 +82,28 @@ class QdqReader:
             return None
         return node.inputs[0], self.quant[node.inputs[0]]
 
+    def scaled_source(self, tensor: str) -> tuple[str, Quant] | None:
+        """As `source`, through a multiplication by positive constants, which only changes the scale."""
+        node, factor = self._producers.get(tensor), 1.0
+        while node is not None and node.op in ("Mul", "Div") and len(node.inputs) == 2:
+            inner = node.inputs[0] if node.inputs[1] in self._graph.constants else node.inputs[1]
+            constant = self.scalar_beside(node, inner)
+            if constant is None or constant <= 0 or (node.op == "Div" and inner != node.inputs[0]):
+                return None
+            factor = factor * constant if node.op == "Mul" else factor / constant
+            tensor, node = inner, self._producers.get(inner)
+        found = self.source(tensor)
+        if found is None or factor == 1.0:
+            return found
+        scale = (found[1].scale.astype(np.float64) * factor).astype(np.float32)
+        return found[0], Quant(scale, found[1].zero_point, found[1].axis)
+
+    def scalar_beside(self, node: Node, tensor: str) -> float | None:
+        """The one-element constant a binary node combines `tensor` with; None when it is something else."""
+        other = node.inputs[1] if node.inputs[0] == tensor else node.inputs[0]
+        array = self._graph.constants.get(other)
+        return float(array.reshape(())) if array is not None and array.size == 1 else None
+
     def weight(self, tensor: str) -> tuple[np.ndarray, np.ndarray, int] | None:
         """Integer weight, scale and axis behind a dequantised constant with zero point 0."""
         node = self._producers.get(tensor)

@@ -54,6 +54,10 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
             values[node.outputs[0]] = handler(node, *arguments)
         elif (function := _function(node)) is not None and arguments[0].dtype == np.float32:
             values[node.outputs[0]] = numerics.FUNCTIONS[function](arguments[0])
+        elif node.op == "Softmax" and int(node.get("axis", -1)) in (-1, arguments[0].ndim - 1):
+            values[node.outputs[0]] = numerics.softmax(arguments[0])
+        elif node.op == "LayerNormalization" and int(node.get("axis", -1)) in (-1, arguments[0].ndim - 1):
+            values[node.outputs[0]] = _layer_norm(node, [get(name) if name else None for name in node.inputs])
         elif node.op == "MaxPool" and arguments[0].ndim == 4 and len(node.outputs) == 1:
             values[node.outputs[0]] = _max_pool(node, arguments[0], graph.shape(node.outputs[0]))
         else:
@@ -71,6 +75,12 @@ def _function(node: Node) -> str | None:
         sixth = abs(float(node.get("alpha", 0.2)) - 1 / 6) < 1e-6 and node.get("beta", 0.5) == 0.5
         return "hard_sigmoid" if sixth else None
     return UNARY.get(node.op)
+
+
+def _layer_norm(node: Node, arguments: list[np.ndarray | None]) -> np.ndarray:
+    x, gamma, beta = [*arguments, None, None][:3]
+    assert x is not None
+    return numerics.layer_norm(x, gamma, beta, float(node.get("epsilon", 1e-5)))
 
 
 def _max_pool(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -191,6 +201,13 @@ def _int_mul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _finish(node, product, node.attributes["out"].axis or 1)
 
 
+def _int_matmul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    za, zb = node.attributes["zeros"]
+    # Sums of byte products are exact in binary64.
+    product = np.matmul(a.astype(np.float64) - za, b.astype(np.float64) - zb)
+    return _finish(node, np.rint(product).astype(np.int64), a.ndim - 1)
+
+
 def _int_lookup(node: Node, x: np.ndarray) -> np.ndarray:
     return node.attributes["table"][x]
 
@@ -230,6 +247,7 @@ _HANDLERS: dict[str, Any] = {
     "IntMul": _int_mul,
     "IntLookup": _int_lookup,
     "IntPool": _int_pool,
+    "IntMatMul": _int_matmul,
     "ByteWeightConv": _byte_weight,
     "ByteWeightGemm": _byte_weight,
 }
