@@ -1,4 +1,4 @@
-"""A small transformer with shifted windows through quantisation: what is integer, what is float, what is not rounded."""
+"""A small transformer with shifted windows through quantisation: what is integer, what float, what is not rounded."""
 
 from __future__ import annotations
 
