@@ -1,5 +1,6 @@
 # make demo: the whole chain on real images, ending with a table and an HTML report.
 # make test: the tests and the doctests.      make lint: style and types.
+# make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
 
 SHELL := /bin/sh
 # The first Python that torch and TVM have wheels for.
@@ -12,12 +13,13 @@ JOBS ?= 2
 
 VENV := .venv
 READY := $(VENV)/.installed
+RIVALS := $(VENV)/.rivals
 TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
 WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench-cpu clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -41,6 +43,14 @@ lint: $(READY)
 	ruff format --check edgevision tests benchmarks
 	mypy
 
+# Goes on where it was stopped: finished pieces stay in build/bench/work.
+bench-cpu: $(RIVALS)
+	python -m benchmarks.cpu --work build/bench/work --out build/bench/cpu.json $(BENCH)
+
+$(RIVALS): $(READY)
+	pip install --quiet -e '.[bench-cpu]'
+	touch $@
+
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.11"; exit 3; }
 	$(PYTHON) -m venv $(VENV)
@@ -55,4 +65,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build/bench dist .pytest_cache .mypy_cache .ruff_cache

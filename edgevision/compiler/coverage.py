@@ -83,11 +83,24 @@ def node_macs(node: Node, graph: Graph) -> int:
         return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
     if node.op == "Attention":
         keys = graph.shape(node.inputs[1])[-1]
-        return output // graph.shape(node.outputs[0])[-1] * keys * (graph.shape(node.inputs[0])[-1] + graph.shape(node.outputs[0])[-1])
+        return (
+            output
+            // graph.shape(node.outputs[0])[-1]
+            * keys
+            * (graph.shape(node.inputs[0])[-1] + graph.shape(node.outputs[0])[-1])
+        )
     if node.op in ("Gemm", "MatMul", "IntMatMul"):
         shape = graph.shape(node.inputs[0])
         return output * (shape[0] if node.get("transA") else shape[-1])
     return 0
+
+
+def _on_bytes(node: Node, graph: Graph) -> bool:
+    """Whether a node computes in integers, or moves bytes as they are."""
+    if node.domain not in ("", "ai.onnx"):
+        return _is_integer(node)
+    tensors = [name for name in (*node.inputs[:1], *node.outputs) if name in graph.types]
+    return bool(tensors) and all(graph.types[name].dtype == "uint8" for name in tensors)
 
 
 def pool_leaves_frame(node: Node, graph: Graph) -> bool:
@@ -112,7 +125,7 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         count[1] += macs
         if _is_integer(node):
             integer_macs += macs
-            integer_nodes += 1
+        integer_nodes += _on_bytes(node, graph)
         foreign = node.domain not in ("", "ai.onnx", "edgevision.integer", "edgevision.fused")
         if pool_leaves_frame(node, graph):
             reasons.append(f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image")

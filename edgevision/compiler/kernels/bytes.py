@@ -1,4 +1,4 @@
-"""Integer arithmetic between byte tensors: addition, product and table look-up (NUMERICS.md sections 6 and 7)."""
+"""Integer arithmetic on byte tensors: sum, product, another scale, and table look-up (NUMERICS.md sections 6 to 8)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Bytes:
     """One operation between byte tensors over (pixels, channels).
 
     Attributes:
-        operation: add, mul or lookup.
-        inputs: one operand (lookup) or two; parameters 0 and 1.
+        operation: add, mul, rescale or lookup.
+        inputs: one operand (lookup, rescale) or two; parameters 0 and 1.
         per_channel: whether multipliers and scale have one value per channel.
-        extras: (elements, dtype) of every input: the operands, then `add`: `add_factors` (3, n); `mul`: scale (n);
-            `lookup`: the table (256); then the chain's. The operands of `add` carry no zero point of their own.
+        extras: (elements, dtype) of every input: the operands, then `add`: `add_factors` (3, n); `mul` and `rescale`:
+            scale (n); `lookup`: the table (256); then the chain's. The operands of `add` carry no zero point.
     """
 
-    operation: Literal["add", "mul", "lookup"]
+    operation: Literal["add", "mul", "rescale", "lookup"]
     pixels: int
     channels: int
     images: int
@@ -75,14 +75,16 @@ class _Body:
                 width,
             )
             return
-        a, b = (emit.named(writer.byte_steps(o, pixel, channel, width)) for o in spec.inputs)
-        if spec.operation == "add":
+        a, *others = (emit.named(writer.byte_steps(o, pixel, channel, width)) for o in spec.inputs)
+        if spec.operation == "rescale":
+            value = emit.fence(a * self._parameter(1, channel, width), width)
+        elif spec.operation == "add":
             count = spec.extras[2][0] // 3
             of_a, of_b, rest = (self._parameter(2, channel, width, i * count) for i in range(3))
             # Every term and sum is a multiple of one power of two below 2^24 of them, so nothing rounds, fused or not.
-            value = a * of_a + (b * of_b + rest)
+            value = a * of_a + (others[0] * of_b + rest)
         else:
-            value = emit.fence(emit.named(a * b) * self._parameter(2, channel, width), width)
+            value = emit.fence(emit.named(a * others[0]) * self._parameter(2, channel, width), width)
         writer.finish(emit.named(value), pixel, channel, width)
 
     def _parameter(self, index: int, channel: Any, width: int, first: int = 0) -> Any:
@@ -92,6 +94,8 @@ class _Body:
 
 
 def _flat(spec: Bytes) -> bool:
-    dense = all(o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs)
+    dense = all(
+        o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs
+    )
     how = spec.chain.store
     return dense and not spec.per_channel and how.pitch == spec.channels and how.offset == 0 and how.zero_points is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,20 +125,22 @@ def _concat_channels(builder: Builder, node: Node) -> None:
     reader = builder.sole_reader(node.outputs[0])
     if reader is not None and reader.op == "Quantize" and reader.attributes["quant"].per_tensor:
         tail.extend()
-    output = builder.new(extent.elements, tail.dtype)
+    values = [builder.rows(name) for name in node.inputs]
+    as_bytes = tail.quant is None and all(value.dtype == "uint8" and value.quant is None for value in values)
+    output = builder.new(extent.elements, "uint8" if as_bytes else tail.dtype)
     offset = 0
-    for name in node.inputs:
-        value = builder.rows(name)
+    for name, value in zip(node.inputs, values, strict=True):
         channels = builder.extent(name).channels
         first, operations, storages = builder.read_operand(value, parameter=0)
         part = Tail(builder, tail.tensor, operations=list(operations), storages=storages, quant=tail.quant)
+        chain = part.chain(extent.channels, offset)
+        chain = replace(chain, store=replace(chain.store, dtype="uint8")) if as_bytes else chain
         spec = elementwise.Elementwise(
-            extent.rows, channels, extent.images, first, part.chain(extent.channels, offset), part.shapes(),
-            extent.elements,
-        )  # fmt: skip
+            extent.rows, channels, extent.images, first, chain, part.shapes(), extent.elements
+        )
         builder.call("elementwise", elementwise.build, spec, [*storages, output], f"{node.name} <- {name}")
         offset += channels
-    builder.put(tail.tensor, Value(output, tail.dtype, "rows", extent.channels))
+    builder.put(tail.tensor, Value(output, builder.storages[output].dtype, "rows", extent.channels))
 
 
 def rules() -> dict[str, Any]:
