@@ -34,7 +34,7 @@ class _Match:
 def fuse_attention(graph: Graph) -> int:
     """Replace every attention of `graph`, in place; returns how many there were.
 
-    The node `Attention` has inputs Q, K^T, V and what is added to the scores, and attributes `scale` (float32), `label`,
+    The node `Attention` has inputs Q, K^T, V and what is added to the scores, and attributes `scale` (float32)
     and for bytes `zeros` (of Q, K, V), `share` (Quant of the softmax), `product_scale`, `out`, `low`, `high`.
     """
     producers, readers = graph.producers(), graph.readers()
@@ -72,7 +72,8 @@ def _match(graph: Graph, softmax: Node, producers: dict[str, Node], readers: dic
     op = "MatMul" if share is None else "IntMatMul"
     if after is None or after.op != op or after.inputs[0] != replaced[-1].outputs[0]:
         return None
-    tensor, adds, scale = softmax.inputs[0], [], 1.0
+    adds: list[str] = []
+    tensor, scale = softmax.inputs[0], 1.0
     while True:
         before = producers.get(tensor)
         if before is None or sole(tensor) is None or before.outputs[0] in graph.outputs:

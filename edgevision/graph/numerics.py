@@ -32,8 +32,8 @@ ERF_Q = (
     0.5048547387123108,
     1.0,
 )
-# gelu(x) = x (c P(c^2) + 1/2), c = x clamped to [-3.953125, 3.953125], where c P(c^2) is exactly 1/2 in binary32: our own
-# weighted least-squares fit of the normal distribution, error of gelu 1.7e-4, one hundredth of a usual step.
+# gelu(x) = x (c P(c^2) + 1/2), c = x clamped to [-3.953125, 3.953125], where c P(c^2) is exactly 1/2 in binary32: our
+# own weighted least-squares fit of the normal distribution, error of gelu 1.7e-4, one hundredth of a usual step.
 GELU_BOUND = 3.953125
 GELU_P = (
     2.4315147229003742e-08,

@@ -1,4 +1,4 @@
-"""Attention, layer norm, softmax and what moves elements between them, against onnxruntime and the integer reference."""
+"""Attention, layer norm, softmax and what moves elements between them, against onnxruntime and the reference."""
 
 import numpy as np
 import onnx

@@ -127,7 +127,7 @@ def _whole(elements: int) -> int:
 
 
 def scratch_of(spec: Attention, simd: Simd) -> list[tuple[int, str]]:
-    """(elements, dtype) of the scratch buffers: packed keys, scores, packed values; for bytes shares and corrections."""
+    """(elements, dtype) of the scratch buffers: packed keys, scores, values; for bytes shares and corrections."""
     shapes = shapes_of(spec, simd)
     rows = shapes.row_tile[0]
     found = [
@@ -181,12 +181,16 @@ class _Body:
         self._spec, self._simd, self._extras, self._writer = spec, simd, extras, writer
         self._q, self._k, self._v = operands
         self._keys, self._scores = scratch[:2]
+        self._key_sums: Any = None
+        self._value_sums: Any = None
         self._values = scratch[2] if len(scratch) > 2 else self._v
-        self._shares, self._key_sums, self._value_sums = scratch[3:] if spec.integer else (self._scores, None, None)
+        self._shares = self._scores
+        if spec.integer:
+            self._shares, self._key_sums, self._value_sums = scratch[3:]
         self._shapes = shapes_of(spec, simd)
         self._math = Arithmetic(exact=spec.chain.exact)
         self._shift = left_shift(simd) if spec.integer else 0
-        zeros = extras[3 + len(spec.adds)] if spec.integer else None
+        zeros: Any = extras[3 + len(spec.adds)] if spec.integer else None
         # What the tile still has to take off each operand after it has made bytes signed; None where that is nothing.
         self._query_zero, self._key_zero, self._share_zero, self._value_zero = (
             zeros[index] if wanted else None for index, wanted in enumerate(spec.corrected)
@@ -291,7 +295,7 @@ class _Body:
                     emit.store(self._scores, scores + row * shapes.pitch + key + first, value, width)
 
     def _shared(self, batch: Any, head: Any, query: Any, row: Any) -> Any:
-        """Softmax of one row of scores after what is added to them; for bytes also quantised, and their sum returned."""
+        """Softmax of one row of scores after what is added to them; bytes are quantised, and their sum is returned."""
         spec, lanes = self._spec, self._simd.lanes
         for index, strided in enumerate(spec.adds):
             base = emit.named(strided.at(batch, head, query))

@@ -97,7 +97,7 @@ class _Body:
         self._extras, self._writer, self._packed = extras, writer, scratch[0]
         self._sums = scratch[1] if spec.integer else None
         self._shift = left_shift(simd) if spec.integer else 0
-        zeros = extras[1] if spec.integer else None
+        zeros: Any = extras[1] if spec.integer else None
         self._zeros = [zeros[i] if wanted else None for i, wanted in enumerate(spec.corrected)]
 
     def batch(self, batch: Any, task: Any) -> None:
@@ -125,6 +125,10 @@ class _Body:
         for first, blocks, size in emit.balanced(spec.rows, spec.tile[0]):
             with T.serial(blocks) as block:
                 row = emit.named(first + block * size)
+
+                def address(i: int, k: Any, row: Any = row) -> Any:
+                    return base + (row + i) * spec.left[2] + k
+
                 corrections = self._corrections(base, row, size, zero_right)
                 for panel, count in panel_runs(found):
                     with T.serial(count) as p:
@@ -133,7 +137,7 @@ class _Body:
                         tile.start()
                         tile.accumulate(
                             range(size),
-                            lambda i, k, row=row: base + (row + i) * spec.left[2] + k,
+                            address,
                             task * (packed // group) + lane * groups,
                             groups,
                         )

@@ -65,7 +65,7 @@ def _word(source: Any, read: Any, stride: int, packed: Any, write: Any, count: i
 def pack_rows(
     source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], packed: Any, packed_base: Any, group: int
 ) -> None:
-    """Pack a right operand of bytes stored row by row: row k of the product's depth is `key_stride` bytes after k - 1."""
+    """Pack a right operand of bytes stored row by row: depth k is `key_stride` bytes after depth k - 1."""
     groups = -(-keys // group)
     for panel, count in panel_runs(found):
         with T.serial(count) as p, T.serial(groups) as g:

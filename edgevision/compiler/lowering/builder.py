@@ -285,7 +285,7 @@ class Builder:
     # -- helpers ----------------------------------------------------------------------------------------------------
 
     def _rows_of_moved(self, tensor: str, value: Value) -> None:
-        """Read moved elements as rows with a pitch, else through a table, when the channels of each row are together."""
+        """Moved elements as rows with a pitch, else through a table, where the channels of each row are together."""
         addresses = _channels_last(value.addresses)
         starts = addresses[:, 0]
         if not np.array_equal(addresses, starts[:, None] + np.arange(addresses.shape[1])):
