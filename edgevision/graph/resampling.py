@@ -6,7 +6,7 @@ is nearest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,12 +102,13 @@ def _axis(size: int, result: int, scale: np.float32, transform: str, rounding: s
         high = np.minimum(low + 1, size - 1).astype(np.int32)
         second = (place - low).astype(F)
         return Axis(2, np.stack([low, high], axis=1), np.stack([F(1) - second, second], axis=1))
-    nearest = {
+    choices: dict[object, Callable[[np.ndarray], np.ndarray]] = {
         "round_prefer_floor": lambda v: np.ceil(v - half),
         "round_prefer_ceil": lambda v: np.floor(v + half),
         "floor": np.floor,
         "ceil": np.ceil,
-    }.get(rounding)
+    }
+    nearest = choices.get(rounding)
     if nearest is None:
         return None
     index = np.clip(nearest(place), 0, size - 1).astype(np.int32).reshape(-1, 1)

@@ -111,7 +111,10 @@ def shapes_of(spec: Attention, simd: Simd) -> Shapes:
         value_lanes=value_lanes,
         pitch=-(-spec.keys // 16) * 16,
         key_elements=_whole(key_lanes * -(-spec.depth // group) * group),
-        value_elements=_whole(value_lanes * -(-spec.keys // group) * group) if spec.integer else 0,
+        # Float rows that fill whole vectors are read where they lie.
+        value_elements=_whole(value_lanes * -(-spec.keys // group) * group)
+        if spec.integer or value_lanes != spec.width
+        else 0,
     )
 
 
@@ -124,16 +127,17 @@ def _whole(elements: int) -> int:
 
 
 def scratch_of(spec: Attention, simd: Simd) -> list[tuple[int, str]]:
-    """(elements, dtype) of the scratch buffers: packed keys, scores, and for bytes packed values, shares, corrections."""
+    """(elements, dtype) of the scratch buffers: packed keys, scores, values; for bytes shares and corrections."""
     shapes = shapes_of(spec, simd)
     rows = shapes.row_tile[0]
     found = [
         (spec.tasks * shapes.key_elements, "int8" if spec.integer else "float32"),
         (spec.tasks * rows * shapes.pitch, "float32"),
     ]
+    if shapes.value_elements:
+        found.append((spec.tasks * shapes.value_elements, "int8" if spec.integer else "float32"))
     if spec.integer:
         found += [
-            (spec.tasks * shapes.value_elements, "int8"),
             (spec.tasks * rows * shapes.pitch, "uint8"),
             (spec.tasks * _whole(shapes.key_lanes), "int32"),
             (spec.tasks * _whole(shapes.value_lanes), "int32"),
@@ -151,9 +155,7 @@ def build(name: str, spec: Attention, simd: Simd) -> Any:
     parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
     with emit.kernel(name, parameters) as (buffers, made):
         extras = buffers[3 : 3 + len(spec.extras)]
-        writer = ChainWriter(
-            spec.chain, extras, buffers[-1], pixels_per_image=spec.queries, images=spec.batches
-        )
+        writer = ChainWriter(spec.chain, extras, buffers[-1], pixels_per_image=spec.queries, images=spec.batches)
         body = _Body(spec, simd, buffers[:3], extras, buffers[3 + len(spec.extras) : -1], writer)
         jobs = spec.batches * spec.heads * spec.parts
         each = -(-jobs // spec.tasks)
@@ -168,18 +170,27 @@ class _Body:
     """Emits one job: a part of the queries of one head."""
 
     def __init__(
-        self, spec: Attention, simd: Simd, operands: list[Any], extras: list[Any], scratch: list[Any], writer: ChainWriter
+        self,
+        spec: Attention,
+        simd: Simd,
+        operands: list[Any],
+        extras: list[Any],
+        scratch: list[Any],
+        writer: ChainWriter,
     ) -> None:
         self._spec, self._simd, self._extras, self._writer = spec, simd, extras, writer
         self._q, self._k, self._v = operands
         self._keys, self._scores = scratch[:2]
-        self._values, self._shares, self._key_sums, self._value_sums = (
-            scratch[2:] if spec.integer else (self._v, self._scores, None, None)
-        )
+        self._key_sums: Any = None
+        self._value_sums: Any = None
+        self._values = scratch[2] if len(scratch) > 2 else self._v
+        self._shares = self._scores
+        if spec.integer:
+            self._shares, self._key_sums, self._value_sums = scratch[3:]
         self._shapes = shapes_of(spec, simd)
         self._math = Arithmetic(exact=spec.chain.exact)
         self._shift = left_shift(simd) if spec.integer else 0
-        zeros = extras[3 + len(spec.adds)] if spec.integer else None
+        zeros: Any = extras[3 + len(spec.adds)] if spec.integer else None
         # What the tile still has to take off each operand after it has made bytes signed; None where that is nothing.
         self._query_zero, self._key_zero, self._share_zero, self._value_zero = (
             zeros[index] if wanted else None for index, wanted in enumerate(spec.corrected)
@@ -203,7 +214,14 @@ class _Body:
         pack_columns(
             self._k, source, key_stride, depth_stride, spec.depth, keys, self._keys, task * shapes.key_elements, group
         )
+        values = panels(spec.width, lanes, shapes.value_tile[1])
         if not spec.integer:
+            if shapes.value_elements:
+                source = emit.named(spec.v.at(batch, head))
+                pack_columns(
+                    self._v, source, spec.v.strides[3], spec.v.strides[2], spec.keys, values, self._values,
+                    task * shapes.value_elements, group,
+                )  # fmt: skip
             return
         if self._query_zero is not None:
             base = task * _whole(shapes.key_lanes)
@@ -213,7 +231,6 @@ class _Body:
                     total = row_sum(self._k, source + key * key_stride, spec.depth, lanes) - 128 * spec.depth
                     value = self._query_zero * (spec.depth * _or_zero(self._key_zero) - total)
                     T.buffer_store(self._key_sums, value, [base + panel.weight_offset + p * panel.lanes + lane])
-        values = panels(spec.width, lanes, shapes.value_tile[1])
         source = emit.named(spec.v.at(batch, head))
         pack_rows(
             self._v, source, spec.v.strides[2], spec.keys, values, self._values, task * shapes.value_elements, group
@@ -247,7 +264,9 @@ class _Body:
         spec, shapes, math = self._spec, self._shapes, self._math
         group = k_group(self._simd, integer=spec.integer)
         groups = -(-spec.depth // group)
-        operands = Operands(self._q, self._keys, self._key_sums if self._query_zero is not None else None, None, spec.integer)
+        operands = Operands(
+            self._q, self._keys, self._key_sums if self._query_zero is not None else None, None, spec.integer
+        )
         base = emit.named(spec.q.at(batch, head, query))
         corrections: list[Any] = []
         if self._key_zero is not None:
@@ -276,7 +295,7 @@ class _Body:
                     emit.store(self._scores, scores + row * shapes.pitch + key + first, value, width)
 
     def _shared(self, batch: Any, head: Any, query: Any, row: Any) -> Any:
-        """Softmax of one row of scores after what is added to them; for bytes also quantised, and their sum returned."""
+        """Softmax of one row of scores after what is added to them; bytes are quantised, and their sum is returned."""
         spec, lanes = self._spec, self._simd.lanes
         for index, strided in enumerate(spec.adds):
             base = emit.named(strided.at(batch, head, query))
@@ -303,9 +322,7 @@ class _Body:
         over_row(-(-spec.keys // lanes) * lanes, lanes, quantise)
         return None if self._value_zero is None else row_sum(self._shares, row, spec.keys, lanes)
 
-    def _weighted(
-        self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any, ends: emit.Tile
-    ) -> None:
+    def _weighted(self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any, ends: emit.Tile) -> None:
         """Shares times V, through the chain, to the output."""
         spec, shapes = self._spec, self._shapes
         group = k_group(self._simd, integer=spec.integer)
@@ -319,7 +336,7 @@ class _Body:
                 column = emit.named(panel.channel + p * panel.valid)
                 tile = DenseTile(operands, self._simd, panel, task * _whole(shapes.value_lanes) + lane, size)
                 tile.start()
-                if spec.integer:
+                if shapes.value_elements:
                     weights, pitch = task * (shapes.value_elements // group) + lane * groups, None
                 else:
                     weights, pitch = source + column, spec.v.strides[2]

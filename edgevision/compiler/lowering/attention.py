@@ -35,7 +35,7 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     tail.extra(builder.constant(np.asarray(node.attributes["scale"], np.float32)))
     adds = [_added(builder, tail, name) for name in node.inputs[3:]]
     chain, pitch = Chain((), tail.chain(heads * width).store, builder.exact), heads * width
-    corrected = (False,) * 4
+    corrected = (False, False, False, False)
     if integer:
         share = node.attributes["share"]
         tail.extra(builder.limits_constant(share, 0, 255))
@@ -43,7 +43,7 @@ def lower_attention(builder: Builder, node: Node) -> bool:
         shift, zeros = left_shift(builder.simd), node.attributes["zeros"]
         left = np.array([zeros[0] - shift, zeros[1] - 128, share.zero - shift, zeros[2] - 128], np.int32)
         tail.extra(builder.constant(left))
-        corrected = tuple(bool(zero) for zero in left)
+        corrected = (bool(left[0]), bool(left[1]), bool(left[2]), bool(left[3]))
         if node.attributes["out"] is not None:
             out, low, high = (node.attributes[name] for name in ("out", "low", "high"))
             chain = Chain((), tail.byte_store(out, low, high, pitch), exact=True)
@@ -74,12 +74,11 @@ def _operand(
     builder: Builder, tensor: str, shape: tuple[int, ...], adjacent: int, integer: bool
 ) -> tuple[int, Strided]:
     """Storage and strides of an operand whose elements along axis `adjacent` have to lie together."""
-    value = builder.moved(tensor)
+    value = builder.moved(tensor) if integer else builder.moved_float(tensor)
     affine = movement.strides_of(np.asarray(value.addresses).reshape(shape))
-    if affine is None or affine[1][adjacent] not in (0, 1) or (value.quant is not None and not integer):
-        storage = builder.planes(tensor) if value.quant is None else builder.dense_rows(tensor).storage
+    if affine is None or affine[1][adjacent] not in (0, 1):
+        value = builder.in_order(tensor, value)
         affine = movement.strides_of(np.arange(int(np.prod(shape))).reshape(shape))
-        value = Value(storage, builder.storages[storage].dtype, "planes", 0)
     assert affine is not None, "elements in order are affine"
     return value.storage, Strided(affine[0], affine[1], builder.storages[value.storage].elements)  # type: ignore[arg-type]
 

@@ -285,7 +285,7 @@ class Builder:
     # -- helpers ----------------------------------------------------------------------------------------------------
 
     def _rows_of_moved(self, tensor: str, value: Value) -> None:
-        """Read moved elements as rows with a pitch, else through a table, when the channels of each row are together."""
+        """Moved elements as rows with a pitch, else through a table, where the channels of each row are together."""
         addresses = _channels_last(value.addresses)
         starts = addresses[:, 0]
         if not np.array_equal(addresses, starts[:, None] + np.arange(addresses.shape[1])):
@@ -304,6 +304,10 @@ class Builder:
         self.move(value, np.asarray(addresses), output, 0, tensor)
         layout_: Any = "rows" if as_rows else "planes"
         return Value(output, value.dtype, layout_, self.extent(tensor).channels if as_rows else 0, 0, value.quant)
+
+    def in_order(self, tensor: str, value: Value) -> Value:
+        """A copy of moved elements in the order ONNX gives them; bytes stay bytes."""
+        return self._copied_in_order(tensor, value, as_rows=False)
 
     def move(self, value: Value, addresses: np.ndarray, output: int, offset: int, label: str) -> None:
         """Copy the elements at `addresses` to `output`, one after another from `offset`."""
@@ -341,8 +345,6 @@ def _channels_last(addresses: np.ndarray | None) -> np.ndarray:
     return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
 
 
-def operand_of(
-    value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None
-) -> Operand:
+def operand_of(value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None) -> Operand:
     """A value as a chain operand; `quant` and `table` are the parameters that hold its quantisation and row table."""
     return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant, table)

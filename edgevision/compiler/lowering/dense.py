@@ -172,8 +172,9 @@ def _is_pointwise(window: Window) -> bool:
     return window.kernel == (1, 1) and window.stride == (1, 1) and (window.top, window.left) == (0, 0) and same
 
 
-def _input(builder: Builder, node: Node, layer: Layer) -> Value:
-    return builder.rows(node.inputs[0]) if layer.integer else builder.float_rows(node.inputs[0])
+def _input(builder: Builder, node: Node, layer: Layer, *, tabled: bool = False) -> Value:
+    value = builder.rows(node.inputs[0], tabled=tabled)
+    return value if layer.integer or value.quant is None else builder.float_rows(node.inputs[0])
 
 
 def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: int, nr: int) -> list[np.ndarray]:
@@ -196,8 +197,9 @@ def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int
 
 
 def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int) -> None:
-    value = _input(builder, node, layer)
     channels, depth = layer.weight.shape[:2]
+    value = _input(builder, node, layer, tabled=channels > 1)
+    table = None if value.table is None else finish.tail.extra(value.table)
     images = builder.extent(node.outputs[0]).images
     dtype = "uint8" if layer.integer else "float32"
     weights = "float32" if layer.scale is None else "int8"
@@ -217,7 +219,7 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
         tile = tile_shape(rows, channels, simd.lanes, simd.registers)
         spec = gemm.Gemm(
             rows, depth, channels, dtype, weights, tile, value.pitch, value.offset, builder.elements(value),
-            finish.elements, finish.chain, finish.tail.shapes(), images,
+            finish.elements, finish.chain, finish.tail.shapes(), images, table,
         )  # fmt: skip
         packed = pack(matrix, simd.lanes, tile[1], k_group(simd, integer=layer.integer))
         constants = _dense_constants(layer, packed, bias, simd.lanes, tile[1])

@@ -22,7 +22,7 @@ RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 
 
 def lower_movement(builder: Builder, node: Node) -> bool:
-    """Every operator of `movement.MOVEMENTS`: nothing is computed until a reader cannot take the elements as they lie."""
+    """Operators of `movement.MOVEMENTS`: nothing is computed until a reader cannot take the elements as they lie."""
     source = node.inputs[0]
     if builder.graph.types[source].dtype not in STORED:
         return False
@@ -52,12 +52,12 @@ def _same_bytes(builder: Builder, source: str, target: str) -> bool:
         for value in list(known.values()):
             builder.put(target, value)
         return True
-    value = known.get("rows") if rows_are_planes(before) else known.get("planes")
-    if value is None or (value.quant is not None and not value.quant.per_tensor):
+    lies = known.get("rows") if rows_are_planes(before) else known.get("planes")
+    if lies is None or (lies.quant is not None and not lies.quant.per_tensor):
         return False
-    if value.layout == "rows" and (value.pitch != builder.extent(source).channels or value.offset):
+    if lies.layout == "rows" and (lies.pitch != builder.extent(source).channels or lies.offset):
         return False
-    builder.put_as_onnx(target, value.storage, value.dtype, value.quant)
+    builder.put_as_onnx(target, lies.storage, lies.dtype, lies.quant)
     return True
 
 

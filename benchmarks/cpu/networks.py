@@ -1,0 +1,92 @@
+"""Whole networks: ours and every peer in its best configurations, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.common import progress
+from benchmarks.cpu import agreement, bundles, quantised
+from benchmarks.cpu.catalogue import Network
+from benchmarks.cpu.prepare import Prepared
+from benchmarks.cpu.turns import take_turns
+from edgevision.errors import EdgeVisionError
+from edgevision.profile.engines import Engine
+from edgevision.profile.profile import Protocol
+from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEngine
+
+
+def measured(network: Network, made: Prepared, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
+    """Time every engine that can be opened; those that cannot are named under "failed" with the reason."""
+    engines: list[Engine] = []
+    failed: dict[str, str] = {}
+    for name, opener in _openers(network, made, work, threads).items():
+        try:
+            engines.append(opener())
+        except EdgeVisionError as error:
+            failed[name] = str(error)
+        except Exception as error:
+            # Peers raise whatever they like; one that fails must not take the others along.
+            failed[name] = f"{type(error).__name__}: {error}"
+        if name in failed:
+            progress(f"{network.name}: {name} failed:", 1, 1, failed[name].splitlines()[0])
+    reference = next(engine for engine in engines if engine.name == "onnxruntime fp32")
+    shown = np.concatenate(made.images[:4])
+    expected = reference.predict(shown)
+    answers = {engine.name: agreement.judged(engine.name, engine.predict(shown), expected) for engine in engines}
+    timed = take_turns(engines, protocol, f"{network.name}, {threads} threads:")
+    opened = {e.name: {"load_ms": e.opening.init_ns / 1e6, "first_ms": e.opening.first_ns / 1e6} for e in engines}
+    return {
+        "engines": {name: row | answers[name] | opened[name] for name, row in timed.items()},
+        "failed": failed,
+    }
+
+
+def speedup(made: Prepared, work: Path, protocol: Protocol) -> dict[str, Any]:
+    """Our float bundle on one thread and on two, in turns."""
+    bundle = bundles.built(made.plain, made.images[0], work)
+    engines = [bundles.engine(f"edgevision fp32, {threads} threads", bundle, threads) for threads in (1, 2)]
+    return take_turns(engines, protocol, f"{made.plain.stem}, one thread and two:")
+
+
+def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict[str, Callable[[], Engine]]:
+    image, folder = made.images[0], made.plain.parent
+    openers: dict[str, Callable[[], Engine]] = {}
+
+    def add(name: str, kind: Callable[..., Engine], path: Callable[[], Path], **more: Any) -> None:
+        openers[name] = lambda: kind(name, path(), threads, image, **more)
+
+    def ours(name: str, path: Path) -> None:
+        openers[name] = lambda: bundles.engine(name, bundles.built(path, image, work), threads)
+
+    ours("edgevision fp32", made.plain)
+    add("onnxruntime fp32", OnnxRuntimeEngine, lambda: made.plain)
+    add("openvino f32", OpenVinoEngine, lambda: made.plain)
+    add("openvino default", OpenVinoEngine, lambda: made.plain, precision="default")
+    add("ncnn fp32", NcnnEngine, lambda: made.plain)
+    if made.ours is None:
+        return openers
+    qdq = made.ours
+    ours("edgevision int8", qdq)
+    add("onnxruntime int8 our QDQ", OnnxRuntimeEngine, lambda: qdq)
+    for label in quantised.names(made.plain):
+        add(
+            f"onnxruntime int8 {label}", OnnxRuntimeEngine,
+            lambda label=label: quantised.onnxruntime_file(label, made.plain, made.images, folder),
+        )  # fmt: skip
+    nncf = {"our QDQ": lambda: qdq, "NNCF": lambda: quantised.openvino_file(
+        made.plain, made.images, folder, transformer=network.transformer
+    )}  # fmt: skip
+    for label, path in nncf.items():
+        add(f"openvino int8 {label}, rest f32", OpenVinoEngine, path)
+        add(f"openvino int8 {label}, rest default", OpenVinoEngine, path, precision="default")
+    return openers
+
+
+def protocol_of(seconds: float) -> Protocol:
+    """Windows of a network: a tenth of a second each, at least nine rounds."""
+    return msgspec.structs.replace(Protocol(), seconds=seconds, window_seconds=0.1, least_windows=9, steady_seconds=1.0)
