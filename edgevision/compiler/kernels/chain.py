@@ -163,6 +163,7 @@ class ChainWriter:
             together: how many follow one another in memory: 1, 2 or 4.
         """
         how = self._chain.store
+        assert how.limits is not None
         low, high, multiplier, zero = (self._extras[how.limits][i] for i in range(4))
         ready = []
         for value, (pixel, channel) in zip(values, positions, strict=True):
@@ -172,8 +173,8 @@ class ChainWriter:
             if not how.bounded:
                 value = T.max(T.min(value, emit.splat(high, width)), emit.splat(low, width))
             ready.append(emit.named(value))
-        bounds = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
-        quads = saturate.packed(ready, emit.cast(zero, "int16", 1), *bounds, width)
+        least, most = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
+        quads = saturate.packed(ready, emit.cast(zero, "int16", 1), least, most, width)
         for first in range(0, saturate.VECTORS, together):
             pixel, channel = positions[first]
             address = pixel * how.pitch + how.offset + channel
