@@ -22,26 +22,24 @@ from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEng
 
 def measured(network: Network, made: Prepared, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
     """Time every engine that can be opened; those that cannot are named under "failed" with the reason."""
+    shown = np.concatenate(made.images[:4])
     engines: list[Engine] = []
+    answers: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
     for name, opener in _openers(network, made, work, threads).items():
         try:
-            engines.append(opener())
-        except EdgeVisionError as error:
-            failed[name] = str(error)
+            engine = opener()
+            answers[name] = engine.predict(shown)
+            engines.append(engine)
         except Exception as error:
             # Peers raise whatever they like; one that fails must not take the others along.
-            failed[name] = f"{type(error).__name__}: {error}"
-        if name in failed:
+            failed[name] = str(error) if isinstance(error, EdgeVisionError) else f"{type(error).__name__}: {error}"
             progress(f"{network.name}: {name} failed:", 1, 1, failed[name].splitlines()[0])
-    reference = next(engine for engine in engines if engine.name == "onnxruntime fp32")
-    shown = np.concatenate(made.images[:4])
-    expected = reference.predict(shown)
-    answers = {engine.name: agreement.judged(engine.name, engine.predict(shown), expected) for engine in engines}
+    judged = {name: agreement.judged(name, answer, answers["onnxruntime fp32"]) for name, answer in answers.items()}
     timed = take_turns(engines, protocol, f"{network.name}, {threads} threads:")
     opened = {e.name: {"load_ms": e.opening.init_ns / 1e6, "first_ms": e.opening.first_ns / 1e6} for e in engines}
     return {
-        "engines": {name: row | answers[name] | opened[name] for name, row in timed.items()},
+        "engines": {name: row | judged[name] | opened[name] for name, row in timed.items()},
         "failed": failed,
     }
 
