@@ -45,8 +45,10 @@ def measured(network: Network, made: Prepared, work: Path, protocol: Protocol, t
 
 
 def speedup(made: Prepared, work: Path, protocol: Protocol) -> dict[str, Any]:
-    """Our float bundle on one thread and on two, in turns."""
-    bundle = bundles.built(made.plain, made.images[0], work)
+    """Our float bundle on one thread and on two, in turns; nothing where it cannot be compiled."""
+    bundle = bundles.every_kind(made, work).get("fp32")
+    if bundle is None:
+        return {}
     engines = [bundles.engine(f"edgevision fp32, {threads} threads", bundle, threads) for threads in (1, 2)]
     return take_turns(engines, protocol, f"{made.plain.stem}, one thread and two:")
 

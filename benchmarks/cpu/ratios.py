@@ -142,5 +142,6 @@ def all_ratios(result: Mapping[str, Any]) -> dict[str, Any]:
     made.setdefault("ratios", {})
     for name, engines in result.get("speedups", {}).items():
         one, two = (f"edgevision fp32, {threads} threads" for threads in (1, 2))
-        made["ratios"][f"threads_speedup_{name}"] = ratio(engines, two, one).value
+        if engines:
+            made["ratios"][f"threads_speedup_{name}"] = ratio(engines, two, one).value
     return made
