@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from benchmarks.cpu.catalogue import Network
 from benchmarks.cpu.prepare import Prepared
 from benchmarks.cpu.turns import take_turns
 from edgevision.errors import EdgeVisionError
-from edgevision.profile.engines import Engine
+from edgevision.profile.engines import BundleEngine
 from edgevision.profile.profile import Protocol
-from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEngine
+from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEngine, RivalEngine
+
+Opened = BundleEngine | RivalEngine
 
 
 def measured(network: Network, made: Prepared, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
     """Time every engine that can be opened; those that cannot are named under "failed" with the reason."""
     shown = np.concatenate(made.images[:4])
-    engines: list[Engine] = []
+    engines: list[Opened] = []
     answers: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
     for name, opener in _openers(network, made, work, threads).items():
@@ -53,11 +56,11 @@ def speedup(made: Prepared, work: Path, protocol: Protocol) -> dict[str, Any]:
     return take_turns(engines, protocol, f"{made.plain.stem}, one thread and two:")
 
 
-def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict[str, Callable[[], Engine]]:
+def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict[str, Callable[[], Opened]]:
     image, folder = made.images[0], made.plain.parent
-    openers: dict[str, Callable[[], Engine]] = {}
+    openers: dict[str, Callable[[], Opened]] = {}
 
-    def add(name: str, kind: Callable[..., Engine], path: Callable[[], Path], **more: Any) -> None:
+    def add(name: str, kind: Callable[..., Opened], path: Callable[[], Path], **more: Any) -> None:
         openers[name] = lambda: kind(name, path(), threads, image, **more)
 
     def ours(name: str, path: Path) -> None:
@@ -74,14 +77,11 @@ def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict
     ours("edgevision int8", qdq)
     add("onnxruntime int8 our QDQ", OnnxRuntimeEngine, lambda: qdq)
     for label in quantised.names(made.plain):
-        add(
-            f"onnxruntime int8 {label}", OnnxRuntimeEngine,
-            lambda label=label: quantised.onnxruntime_file(label, made.plain, made.images, folder),
-        )  # fmt: skip
-    nncf = {"our QDQ": lambda: qdq, "NNCF": lambda: quantised.openvino_file(
-        made.plain, made.images, folder, transformer=network.transformer
-    )}  # fmt: skip
-    for label, path in nncf.items():
+        file = partial(quantised.onnxruntime_file, label, made.plain, made.images, folder)
+        add(f"onnxruntime int8 {label}", OnnxRuntimeEngine, file)
+    nncf = partial(quantised.openvino_file, made.plain, made.images, folder, transformer=network.transformer)
+    files: dict[str, Callable[[], Path]] = {"our QDQ": lambda: qdq, "NNCF": nncf}
+    for label, path in files.items():
         add(f"openvino int8 {label}, rest f32", OpenVinoEngine, path)
         add(f"openvino int8 {label}, rest default", OpenVinoEngine, path, precision="default")
     return openers
