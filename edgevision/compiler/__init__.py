@@ -1,6 +1,6 @@
 """The compiler: an ONNX graph becomes kernels, a plan and constants for one target.
 
-    program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
+program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
 """
 
 from __future__ import annotations
@@ -50,10 +50,7 @@ def compile_graph(model: onnx.ModelProto, target: Target, *, progress: Progress 
     _coverage(graph).require(target)
     made = tvm_target(target)
     builder = lower(graph, simd_of(target), made, progress)
-    progress("compile kernels", 0, 1)
-    program = program_of(builder, target, made)
-    progress("compile kernels", 1, 1)
-    return program
+    return program_of(builder, target, made, progress)
 
 
 def _prepared(model: onnx.ModelProto) -> Graph:

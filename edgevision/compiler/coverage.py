@@ -90,6 +90,14 @@ def node_macs(node: Node, graph: Graph) -> int:
     return 0
 
 
+def _on_bytes(node: Node, graph: Graph) -> bool:
+    """Whether a node computes in integers, or moves bytes as they are."""
+    if node.domain not in ("", "ai.onnx"):
+        return _is_integer(node)
+    tensors = [name for name in (*node.inputs[:1], *node.outputs) if name in graph.types]
+    return bool(tensors) and all(graph.types[name].dtype == "uint8" for name in tensors)
+
+
 def pool_leaves_frame(node: Node, graph: Graph) -> bool:
     """Whether some window of a pooling lies wholly in the padding, which runtimes and ONNX do not agree on."""
     if node.op not in ("MaxPool", "AveragePool") or not node.get("ceil_mode"):
@@ -112,7 +120,7 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         count[1] += macs
         if _is_integer(node):
             integer_macs += macs
-            integer_nodes += 1
+        integer_nodes += _on_bytes(node, graph)
         foreign = node.domain not in ("", "ai.onnx", "edgevision.integer", "edgevision.fused")
         if pool_leaves_frame(node, graph):
             reasons.append(f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image")

@@ -212,6 +212,40 @@ def _int_lookup(node: Node, x: np.ndarray) -> np.ndarray:
     return node.attributes["table"][x]
 
 
+def _int_rescale(node: Node, x: np.ndarray) -> np.ndarray:
+    return _finish(node, x.astype(np.int32) - node.attributes["zeros"][0], node.attributes["out"].axis or 1)
+
+
+def _int_average(node: Node, x: np.ndarray) -> np.ndarray:
+    """Section 8: the sum of each window, times the factor of the number of taps it counts."""
+    window, counted = node.attributes["window"], node.attributes["counted"]
+    steps = x.astype(np.int32) - int(node.attributes["x_zero"])
+    total = np.zeros((*x.shape[:2], window.out_height, window.out_width), np.int32)
+    taps = np.zeros(total.shape[2:], np.int64)
+    height, width = counted or x.shape[2:]
+    for row in range(window.out_height):
+        for column in range(window.out_width):
+            ys = [row * window.stride[0] + k * window.dilation[0] - window.top for k in range(window.kernel[0])]
+            xs = [column * window.stride[1] + k * window.dilation[1] - window.left for k in range(window.kernel[1])]
+            counts = counted is not None
+            taps[row, column] = sum(counts or a >= 0 for a in ys if a < height) * sum(
+                counts or a >= 0 for a in xs if a < width
+            )
+            rows, columns = ([a for a in at if 0 <= a < size] for at, size in ((ys, x.shape[2]), (xs, x.shape[3])))
+            total[:, :, row, column] = steps[:, :, rows][:, :, :, columns].sum(axis=(2, 3))
+    scale, out = node.attributes["scale"][taps], node.attributes["out"]
+    return numerics.requantize(total, scale, out.zero, int(node.attributes["low"]), int(node.attributes["high"]))
+
+
+def _int_resize(node: Node, x: np.ndarray) -> np.ndarray:
+    """Section 8: weighted sums of rows and columns in fixed point."""
+    rows, columns = node.attributes["axes"]
+    steps = x.astype(np.int32) - int(node.attributes["x_zero"])
+    lines = sum(steps[:, :, rows.indices[:, t]] * rows.fixed[:, t].reshape(-1, 1) for t in range(rows.taps))
+    total = sum(lines[..., columns.indices[:, t]] * columns.fixed[:, t] for t in range(columns.taps))
+    return _finish(node, np.asarray(total), 1)
+
+
 def _int_pool(node: Node, x: np.ndarray) -> np.ndarray:
     total = (x.astype(np.int64) - int(node.attributes["x_zero"])).sum(axis=(2, 3), keepdims=True)
     return _finish(node, total, 1)
@@ -247,6 +281,9 @@ _HANDLERS: dict[str, Any] = {
     "IntMul": _int_mul,
     "IntLookup": _int_lookup,
     "IntPool": _int_pool,
+    "IntRescale": _int_rescale,
+    "IntAveragePool": _int_average,
+    "IntResize": _int_resize,
     "IntMatMul": _int_matmul,
     "ByteWeightConv": _byte_weight,
     "ByteWeightGemm": _byte_weight,

@@ -12,7 +12,7 @@ from edgevision.graph.ir import Graph, Node, TensorType
 #: Operators whose result at a position depends on that position alone.
 ELEMENTWISE = (
     "Add", "Sub", "Mul", "Div", "Max", "Min", "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "Exp", "HardSigmoid",
-    "HardSwish", "Clip", "Quantize", "Dequantize", "IntAdd", "IntMul", "IntLookup",
+    "HardSwish", "Clip", "Quantize", "Dequantize", "IntAdd", "IntMul", "IntRescale", "IntLookup",
 )  # fmt: skip
 LINEAR = ("MatMul", "IntGemm", "ByteWeightGemm")
 

@@ -73,21 +73,23 @@ def test_byte_arithmetic_is_the_reference_bit_for_bit(simd, pixels, channels, pe
     count = channels if per_channel else 1
     if operation == "add":
         triples = [numerics.add_multipliers(*rng.uniform(0.01, 1, 3)) for _ in range(count)]
-        factors = [np.array([t[:2] for t in triples], np.int32).T.copy()]
+        multipliers = np.array([t[:2] for t in triples], np.int32).T.copy()
         scale = np.array([2.0 ** -t[2] for t in triples], np.float32)
-        total = (a.astype(np.int32) - za) * factors[0][0] + (b.astype(np.int32) - zb) * factors[0][1]
+        total = (a.astype(np.int32) - za) * multipliers[0] + (b.astype(np.int32) - zb) * multipliers[1]
+        given = [byte_kernels.add_factors(multipliers, scale, (za, zb))]
     else:
-        factors, scale = [], rng.uniform(1e-3, 0.1, count).astype(np.float32)
+        scale = rng.uniform(1e-3, 0.1, count).astype(np.float32)
         total = (a.astype(np.int32) - za) * (b.astype(np.int32) - zb)
+        given = [scale]
     quants = [np.float32([1, za]), np.float32([1, zb])]
     limits = np.array([-zo, 255 - zo, 1, zo], np.float32)
-    inputs = [a, b, *factors, scale, *quants, limits]
-    first = 2 + len(factors) + 1
+    inputs = [a, b, *given, *quants, limits]
+    points = (None, None) if operation == "add" else (3, 4)
     spec = byte_kernels.Bytes(
         operation, pixels, channels, 1,
-        (Operand(0, "tensor", channels, quant=first, dtype="uint8"),
-         Operand(1, "tensor", channels, quant=first + 1, dtype="uint8")),
-        per_channel, Chain((), Store("uint8", first + 2, pitch=channels), exact=True),
+        (Operand(0, "tensor", channels, quant=points[0], dtype="uint8"),
+         Operand(1, "tensor", channels, quant=points[1], dtype="uint8")),
+        per_channel, Chain((), Store("uint8", 5, pitch=channels), exact=True),
         tuple((x.size, str(x.dtype)) for x in inputs), a.size,
     )  # fmt: skip
     got = call(byte_kernels.build("k", spec, simd), [*inputs, np.zeros(a.size, np.uint8)])

@@ -19,10 +19,10 @@ def walk(model: Any, *inputs: np.ndarray) -> list[np.ndarray]:
     made: dict[str, Any] = {}
     kept = build.compile_kernels
 
-    def keep(kernels: dict[str, Any], described: Any) -> bytes:
+    def keep(kernels: dict[str, Any], described: Any, **_: Any) -> tuple[bytes, ...]:
         functions = {name: source.function() for name, source in kernels.items()}
         made["module"] = tvm.tirx.build(tvm.IRModule(functions), target=described)
-        return b""
+        return ()
 
     build.compile_kernels = keep
     try:

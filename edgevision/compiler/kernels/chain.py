@@ -146,14 +146,20 @@ class ChainWriter:
         return raw if count == width else emit.splat(emit.named(raw), width)
 
     def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand, less its zero point where it has one, as int32."""
+        """The bytes of an operand, less its zero point where it has one: small integers as float32, so exact."""
         count = width if operand.index in ("channel", "tensor", "image") else 1
         raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        steps = emit.cast(raw, "int32", count)
+        steps = emit.cast(raw, "float32", count)
         if operand.quant is not None:
-            zero = emit.cast(self._extras[operand.quant][1], "int32", 1)
-            steps = steps - emit.splat(zero, count)
+            steps = steps - emit.splat(self._extras[operand.quant][1], count)
         return steps if count == width else emit.splat(emit.named(steps), width)
+
+    def byte_indices(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        """The bytes of an operand as int32."""
+        count = width if operand.index in ("channel", "tensor", "image") else 1
+        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
+        index = emit.cast(raw, "int32", count)
+        return index if count == width else emit.splat(emit.named(index), width)
 
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":

@@ -110,7 +110,7 @@ def _interleaved(
 
 
 def column_sums(
-    source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], sums: Any, sums_base: Any, factor: int, constant: int
+    source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], sums: Any, sums_base: Any, factor: Any, constant: Any
 ) -> None:
     """For each column of bytes: factor * sum(byte - 128) + constant, in the lanes of the panels."""
     for panel, count in panel_runs(found):
@@ -122,5 +122,5 @@ def column_sums(
                 with T.serial(keys) as key:
                     row = emit.load(source, base + key * key_stride + column + offset, width)
                     acc.add(0, emit.cast(row, "int32", width))
-                value = acc.get(0) * emit.i32(factor, width) + emit.i32(constant, width)
+                value = acc.get(0) * emit.splat(factor, width) + emit.splat(constant, width)
                 emit.store(sums, sums_base + panel.weight_offset + p * panel.lanes + offset, value, width)

@@ -163,17 +163,22 @@ class Builder:
         known = self.values[tensor]
         if "moved" in known:
             return known["moved"]
-        shape, extent = self.graph.shape(tensor), self.extent(tensor)
         if "rows" in known:
-            value = known["rows"]
-            starts = np.arange(extent.rows)[:, None] * value.pitch + value.offset
-            addresses = starts + np.arange(extent.channels)
-            if len(shape) == 4:
-                addresses = addresses.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
-        else:
-            value = known["planes"]
-            addresses = np.arange(extent.elements)
-        return replace(value, layout="moved", addresses=addresses.reshape(shape))
+            return self._addressed(tensor, known["rows"])
+        addresses = np.arange(self.extent(tensor).elements).reshape(self.graph.shape(tensor))
+        return replace(known["planes"], layout="moved", addresses=addresses)
+
+    def moved_float(self, tensor: str) -> Value:
+        """As `moved`, of float elements: bytes are dequantised first."""
+        value = self.moved(tensor)
+        return value if value.quant is None else self._addressed(tensor, self.float_rows(tensor))
+
+    def _addressed(self, tensor: str, rows: Value) -> Value:
+        shape, extent = self.graph.shape(tensor), self.extent(tensor)
+        addresses = np.arange(extent.rows)[:, None] * rows.pitch + rows.offset + np.arange(extent.channels)
+        if len(shape) == 4:
+            addresses = addresses.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
+        return replace(rows, layout="moved", addresses=addresses.reshape(shape))
 
     def put_moved(self, tensor: str, source: Value, addresses: np.ndarray) -> None:
         """Say that a tensor's elements are those of `source` at `addresses`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
+from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
 from edgevision.compiler.kernels.tile import k_group, left_shift
@@ -205,7 +205,8 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
             rows, depth, dtype, weights, value.pitch, value.offset, builder.elements(value), finish.elements,
             finish.chain, finish.tail.shapes(), images,
         )  # fmt: skip
-        constants = [matrix.reshape(-1), bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
+        packed = rowdot.pack(matrix.reshape(-1), builder.simd, integer=layer.integer)
+        constants = [packed, bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
         finish.call("rowdot", rowdot.build, spec, constants, value.storage)
     else:
         simd = builder.simd
@@ -269,10 +270,12 @@ def _conv_constants(
 def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
     value = _input(builder, node, layer)
     channels = layer.weight.shape[0]
+    if layer.integer and depthwise_bytes.suits(channels, builder.simd):
+        _depthwise_bytes(builder, layer, window, finish, value)
+        return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
     spec = depthwise.Depthwise(
-        window, channels, "uint8" if layer.integer else "float32", "float32" if layer.scale is None else "int8",
-        value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
+        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
         corrected,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
@@ -282,4 +285,21 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
     if corrected:
         constants.append((taps.astype(np.int64) * layer.x_zero.astype(np.int64)).astype(np.int32))
     finish.call("depthwise", depthwise.build, spec, constants, value.storage)
+    finish.done()
+
+
+def _depthwise_bytes(builder: Builder, layer: Layer, window: Window, finish: _Finish, value: Value) -> None:
+    channels = layer.weight.shape[0]
+    spec = depthwise_bytes.DepthwiseBytes(
+        window, channels, value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain,
+        finish.tail.shapes(),
+    )  # fmt: skip
+    constants = [
+        depthwise_bytes.pack(layer.weight[:, 0], builder.simd),
+        _shifted_bias(layer, layer.weight, layer.bias),
+        np.broadcast_to(layer.scale, (channels,)).astype(np.float32),
+    ]
+    if window.leaves_frame:
+        constants.append(np.broadcast_to(layer.x_zero, (channels,)).astype(np.uint8))
+    finish.call("depthwise", depthwise_bytes.build, spec, constants, value.storage)
     finish.done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,27 +29,19 @@ def lower_movement(builder: Builder, node: Node) -> bool:
     builder.materialise(source)
     if node.op in RESHAPES and _same_bytes(builder, source, node.outputs[0]):
         return True
-    value = _per_tensor(builder, source)
-    if node.op == "Split" and "rows" in builder.values[source] and _split_rows(builder, node, value):
+    value = builder.moved(source)
+    if value.quant is not None and not value.quant.per_tensor:
+        value = builder.moved_float(source)
+    elif node.op == "Split" and "rows" in builder.values[source] and _split_rows(builder, node):
         return True
     outputs = [name for name in node.outputs if name]
     shapes = [builder.graph.shape(name) for name in outputs]
-    moved = builder.moved(source) if value is None else value
-    found = movement.moved(node, np.asarray(moved.addresses), builder.graph.constants, shapes)
+    found = movement.moved(node, np.asarray(value.addresses), builder.graph.constants, shapes)
     if found is None:
         return False
     for output, addresses in zip(outputs, found, strict=False):
-        builder.put_moved(output, moved, addresses)
+        builder.put_moved(output, value, addresses)
     return True
-
-
-def _per_tensor(builder: Builder, tensor: str) -> Value | None:
-    """Elements that are float by themselves, when those stored have one scale per channel; None else."""
-    value = builder.moved(tensor)
-    if value.quant is None or value.quant.per_tensor:
-        return None
-    builder.float_rows(tensor)
-    return builder.moved(f"{tensor}:float")
 
 
 def _same_bytes(builder: Builder, source: str, target: str) -> bool:
@@ -68,11 +61,11 @@ def _same_bytes(builder: Builder, source: str, target: str) -> bool:
     return True
 
 
-def _split_rows(builder: Builder, node: Node, value: Value | None) -> bool:
+def _split_rows(builder: Builder, node: Node) -> bool:
     """Split along channels: views with a pitch."""
     shape = builder.graph.shape(node.inputs[0])
     axis = int(node.get("axis", 0)) % len(shape)
-    if value is not None or axis != _channel_axis(shape):
+    if axis != _channel_axis(shape):
         return False
     rows = builder.values[node.inputs[0]]["rows"]
     offset = rows.offset
@@ -119,10 +112,7 @@ def _concat_outer(builder: Builder, node: Node) -> None:
     output = builder.new(builder.graph.types[node.outputs[0]].elements, dtype)
     offset = 0
     for name in node.inputs:
-        value = builder.moved(name)
-        if value.quant is not None:
-            builder.float_rows(name)
-            value = builder.moved(f"{name}:float")
+        value = builder.moved_float(name)
         builder.move(value, np.asarray(value.addresses), output, offset, f"{node.name} <- {name}")
         offset += builder.graph.types[name].elements
     builder.put_as_onnx(node.outputs[0], output, dtype)
@@ -135,20 +125,22 @@ def _concat_channels(builder: Builder, node: Node) -> None:
     reader = builder.sole_reader(node.outputs[0])
     if reader is not None and reader.op == "Quantize" and reader.attributes["quant"].per_tensor:
         tail.extend()
-    output = builder.new(extent.elements, tail.dtype)
+    values = [builder.rows(name) for name in node.inputs]
+    as_bytes = tail.quant is None and all(value.dtype == "uint8" and value.quant is None for value in values)
+    output = builder.new(extent.elements, "uint8" if as_bytes else tail.dtype)
     offset = 0
-    for name in node.inputs:
-        value = builder.rows(name)
+    for name, value in zip(node.inputs, values, strict=True):
         channels = builder.extent(name).channels
         first, operations, storages = builder.read_operand(value, parameter=0)
         part = Tail(builder, tail.tensor, operations=list(operations), storages=storages, quant=tail.quant)
+        chain = part.chain(extent.channels, offset)
+        chain = replace(chain, store=replace(chain.store, dtype="uint8")) if as_bytes else chain
         spec = elementwise.Elementwise(
-            extent.rows, channels, extent.images, first, part.chain(extent.channels, offset), part.shapes(),
-            extent.elements,
-        )  # fmt: skip
+            extent.rows, channels, extent.images, first, chain, part.shapes(), extent.elements
+        )
         builder.call("elementwise", elementwise.build, spec, [*storages, output], f"{node.name} <- {name}")
         offset += channels
-    builder.put(tail.tensor, Value(output, tail.dtype, "rows", extent.channels))
+    builder.put(tail.tensor, Value(output, builder.storages[output].dtype, "rows", extent.channels))
 
 
 def rules() -> dict[str, Any]:

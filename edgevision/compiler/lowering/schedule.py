@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import s_tir
+
+from edgevision.compiler.simd import Simd
+
+
+@dataclass(frozen=True)
+class Legalised:
+    """A kernel as TVM's lowering leaves it: operators fused into it, shapes of its buffers, and TVM's JSON of the
+    unscheduled function."""
+
+    operators: str
+    shapes: tuple[tuple[int, ...], ...]
+    function: str
+
+
+def legalised(hint: str, function: Any) -> Legalised:
+    """The specification of `function`, the same for kernels that differ in names only.
+
+    Args:
+        hint: operators it was fused from, and a number that tells it from others of them in one network.
+    """
+    function = function.without_attr("global_symbol")
+    text = str(tvm.ir.save_json(function))
+    content = json.loads(text)
+    names = [str(parameter.name) for parameter in function.params]
+    for node in content["nodes"]:
+        if node["type"] == "ffi.String":
+            node["data"] = _without_names(node["data"], names)
+    renamed = json.dumps(content, separators=(",", ":"))
+    # A parameter may bear a name that means something, such as that of a memory scope.
+    if tvm_ffi.structural_equal(tvm.ir.load_json(renamed), function):
+        text = renamed
+    shapes = tuple(tuple(int(d) for d in parameter.shape) for parameter in function.params)
+    return Legalised(hint.rstrip("0123456789"), shapes, text)
+
+
+def _without_names(text: str, names: list[str]) -> str:
+    """`text` with the parameter's name it is, or was made from ("x_sum"), replaced by the parameter's number."""
+    for index, name in sorted(enumerate(names), key=lambda pair: -len(pair[1])):
+        if text == name or text.startswith(f"{name}_"):
+            return f"parameter_{index}{text[len(name) :]}"
+    return text
+
+
+def build(name: str, spec: Legalised, simd: Simd) -> Any:
+    """Return the kernel, scheduled, as a TIR function."""
+    return scheduled(tvm.ir.load_json(spec.function), simd.lanes).with_attr("global_symbol", name)
 
 
 def scheduled(function: Any, lanes: int) -> Any:
