@@ -55,9 +55,7 @@ def fuse_attention(graph: Graph) -> int:
     return len(found)
 
 
-def _match(
-    graph: Graph, softmax: Node, producers: dict[str, Node], readers: dict[str, list[Node]]
-) -> _Match | None:
+def _match(graph: Graph, softmax: Node, producers: dict[str, Node], readers: dict[str, list[Node]]) -> _Match | None:
     def sole(tensor: str) -> Node | None:
         found = readers.get(tensor, [])
         return found[0] if len(found) == 1 and tensor not in graph.outputs else None

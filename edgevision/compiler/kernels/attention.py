@@ -151,9 +151,7 @@ def build(name: str, spec: Attention, simd: Simd) -> Any:
     parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
     with emit.kernel(name, parameters) as (buffers, made):
         extras = buffers[3 : 3 + len(spec.extras)]
-        writer = ChainWriter(
-            spec.chain, extras, buffers[-1], pixels_per_image=spec.queries, images=spec.batches
-        )
+        writer = ChainWriter(spec.chain, extras, buffers[-1], pixels_per_image=spec.queries, images=spec.batches)
         body = _Body(spec, simd, buffers[:3], extras, buffers[3 + len(spec.extras) : -1], writer)
         jobs = spec.batches * spec.heads * spec.parts
         each = -(-jobs // spec.tasks)
@@ -168,7 +166,13 @@ class _Body:
     """Emits one job: a part of the queries of one head."""
 
     def __init__(
-        self, spec: Attention, simd: Simd, operands: list[Any], extras: list[Any], scratch: list[Any], writer: ChainWriter
+        self,
+        spec: Attention,
+        simd: Simd,
+        operands: list[Any],
+        extras: list[Any],
+        scratch: list[Any],
+        writer: ChainWriter,
     ) -> None:
         self._spec, self._simd, self._extras, self._writer = spec, simd, extras, writer
         self._q, self._k, self._v = operands
@@ -247,7 +251,9 @@ class _Body:
         spec, shapes, math = self._spec, self._shapes, self._math
         group = k_group(self._simd, integer=spec.integer)
         groups = -(-spec.depth // group)
-        operands = Operands(self._q, self._keys, self._key_sums if self._query_zero is not None else None, None, spec.integer)
+        operands = Operands(
+            self._q, self._keys, self._key_sums if self._query_zero is not None else None, None, spec.integer
+        )
         base = emit.named(spec.q.at(batch, head, query))
         corrections: list[Any] = []
         if self._key_zero is not None:
@@ -303,9 +309,7 @@ class _Body:
         over_row(-(-spec.keys // lanes) * lanes, lanes, quantise)
         return None if self._value_zero is None else row_sum(self._shares, row, spec.keys, lanes)
 
-    def _weighted(
-        self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any, ends: emit.Tile
-    ) -> None:
+    def _weighted(self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any, ends: emit.Tile) -> None:
         """Shares times V, through the chain, to the output."""
         spec, shapes = self._spec, self._shapes
         group = k_group(self._simd, integer=spec.integer)

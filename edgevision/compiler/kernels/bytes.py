@@ -22,7 +22,7 @@ class Bytes:
         inputs: one operand (lookup, rescale) or two; parameters 0 and 1.
         per_channel: whether multipliers and scale have one value per channel.
         extras: (elements, dtype) of every input: the operands, then `add`: `add_factors` (3, n); `mul` and `rescale`:
-            scale (n); `lookup`: the table (256); then the chain's. The operands of `add` carry no zero point of their own.
+            scale (n); `lookup`: the table (256); then the chain's. The operands of `add` carry no zero point.
     """
 
     operation: Literal["add", "mul", "rescale", "lookup"]
@@ -94,6 +94,8 @@ class _Body:
 
 
 def _flat(spec: Bytes) -> bool:
-    dense = all(o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs)
+    dense = all(
+        o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs
+    )
     how = spec.chain.store
     return dense and not spec.per_channel and how.pitch == spec.channels and how.offset == 0 and how.zero_points is None

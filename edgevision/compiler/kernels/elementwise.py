@@ -87,6 +87,8 @@ def over_positions(pixels: int, channels: int, lanes: int, point: Any, *, flat: 
 
 def _flat(spec: Elementwise) -> bool:
     operands = [spec.first, *spec.chain.operands]
-    dense = all(o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in operands)
+    dense = all(
+        o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in operands
+    )
     how = spec.chain.store
     return dense and how.pitch == spec.channels and how.offset == 0 and how.zero_points is None

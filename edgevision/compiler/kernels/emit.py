@@ -118,7 +118,7 @@ class Tile:
 
     def set_part(self, index: int, first: int, value: Expr, width: int) -> None:
         """Replace `width` lanes of accumulator `index` from `first`."""
-        store(self._buffer, index * self.width + first, value, width)
+        store(self.buffer, index * self.width + first, value, width)
 
     def add(self, index: int, value: Expr) -> None:
         """Add to accumulator `index`."""

@@ -43,7 +43,9 @@ def pack_columns(
             whole = depth // group
             if whole:
                 with T.serial(whole) as g:
-                    _word(source, read + g * (group * depth_stride), depth_stride, packed, write + g * pitch, group, group)
+                    _word(
+                        source, read + g * (group * depth_stride), depth_stride, packed, write + g * pitch, group, group
+                    )
             if depth % group:
                 at = read + whole * group * depth_stride
                 _word(source, at, depth_stride, packed, write + whole * pitch, depth % group, group)
@@ -110,7 +112,15 @@ def _interleaved(
 
 
 def column_sums(
-    source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], sums: Any, sums_base: Any, factor: Any, constant: Any
+    source: Any,
+    base: Any,
+    key_stride: int,
+    keys: int,
+    found: list[Panel],
+    sums: Any,
+    sums_base: Any,
+    factor: Any,
+    constant: Any,
 ) -> None:
     """For each column of bytes: factor * sum(byte - 128) + constant, in the lanes of the panels."""
     for panel, count in panel_runs(found):

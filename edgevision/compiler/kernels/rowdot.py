@@ -144,7 +144,7 @@ def build(name: str, spec: RowDot, simd: Simd) -> Any:
 def _rows_are_a_vector(spec: RowDot) -> bool:
     """Whether results of neighbouring rows, and what the chain reads with them, are neighbours in memory."""
     store = spec.chain.store
-    dense = all(o.index == "tensor" and o.pitch == 1 for o in spec.chain.operands)
+    dense = all(o.index == "tensor" and o.pitch == 1 and o.table is None for o in spec.chain.operands)
     return dense and store.pitch == 1 and store.zero_points is None
 
 

@@ -341,8 +341,6 @@ def _channels_last(addresses: np.ndarray | None) -> np.ndarray:
     return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
 
 
-def operand_of(
-    value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None
-) -> Operand:
+def operand_of(value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None) -> Operand:
     """A value as a chain operand; `quant` and `table` are the parameters that hold its quantisation and row table."""
     return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant, table)
