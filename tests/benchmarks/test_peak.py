@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import shutil
 import time
 
 import numpy as np
 import pytest
 import torch
+from helpers.tools import need
 
 from benchmarks.cpu import peak
 
 
 @pytest.fixture(scope="module")
 def limits(tmp_path_factory) -> peak.Limits:
-    if not shutil.which("cc"):
-        pytest.skip("no C compiler")
+    need("cc")
     return peak.measured(tmp_path_factory.mktemp("peak"))
 
 
