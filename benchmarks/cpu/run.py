@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,7 @@ class Run:
         seconds: measured time per engine of a network.
         threads: numbers of threads.
         onnx: folder with `<network>.onnx` for networks the zoo does not have.
-        missing: networks that could not be had, and why.
+        missing: networks that could not be had or built, and why.
     """
 
     work: Path
@@ -92,13 +93,17 @@ class Run:
         }
 
     def builds(self) -> dict[str, Any]:
-        """Build times by network and recipe."""
-        return {
-            f"{model} {recipe}": self._piece(
-                f"build-{model}-{recipe}", {}, partial(builds.measured, model, recipe, self.work / "builds")
-            )
-            for model, recipe in builds.known()
-        }
+        """Build times by network and recipe; one that fails goes to `missing`."""
+        found = {}
+        for model, recipe in builds.known():
+            name = f"{model} {recipe}"
+            try:
+                found[name] = self._piece(
+                    f"build-{name}", {}, partial(builds.measured, model, recipe, self.work / "builds")
+                )
+            except subprocess.SubprocessError as error:
+                self.missing[f"build of {name}"] = str(error)
+        return found
 
     def _network_piece(self, what: str, network: Network, files: Prepared, make: Callable[[], Any]) -> Any:
         graphs = [sha256_of(path) for path in (files.plain, files.ours) if path]
