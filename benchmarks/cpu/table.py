@@ -22,10 +22,10 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     text = [f"{'ratio (peer time / our time)':46s} " + " ".join(f"{word:>9s}" for word in head)]
     for key in [*GOALS, *sorted((ratios.keys() | two.keys()) - GOALS.keys())]:
         must, stretch = GOALS.get(key, (None, None))
-        short = must is not None and (key not in ratios or ratios[key] < must)
+        note = "" if must is None else "not measured" if key not in ratios else "below" if ratios[key] < must else ""
         numbers = (ratios.get(key), two.get(key), must, stretch, details.get(key, {}).get("at_peak"))
         cells = " ".join(f"{_number(number):>9s}" for number in numbers)
-        text.append(f"{key:46s} {cells}{'  below' if short else ''}")
+        text.append(f"{key:46s} {cells}  {note}".rstrip())
     for name, why in result.get("missing", {}).items():
         text.append(f"{name}: missing, {why.splitlines()[0]}")
     for name, kinds in result.get("waterlines", {}).items():

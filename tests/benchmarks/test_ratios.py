@@ -130,3 +130,9 @@ def test_the_table_says_what_is_below_its_goal(speed, short):
     made = ratios.all_ratios(result(speed))
     (line,) = [line for line in table.lines(made) if line.startswith("cas_vit_xs_fp32_vs_ort ")]
     assert line.endswith("below") == short
+
+
+def test_what_was_not_measured_is_not_called_slow():
+    made = ratios.all_ratios(result(2.0))
+    (line,) = [line for line in table.lines(made) if line.startswith("deit_tiny_fp32_vs_ort ")]
+    assert line.endswith("not measured")
