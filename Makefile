@@ -36,7 +36,7 @@ $(WEIGHTS): | $(READY)
 	edgevision train --model cas_vit --data digits --overwrite
 
 test: $(READY)
-	python -m pytest -n $(JOBS) --doctest-modules edgevision tests
+	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/cpu tests
 
 lint: $(READY)
 	ruff check edgevision tests benchmarks

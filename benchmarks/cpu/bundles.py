@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from benchmarks.common import progress
 from benchmarks.cpu.pieces import key_of, source_hash
+from benchmarks.cpu.prepare import Prepared
 from edgevision import bundle as bundles
 from edgevision import compiler, target
 from edgevision.bundle import Origin
@@ -17,6 +19,7 @@ from edgevision.bundle.manifest import Manifest, read_manifest
 from edgevision.compress.session import session
 from edgevision.data.preprocess import Preprocessing
 from edgevision.device import open_device
+from edgevision.errors import EdgeVisionError
 from edgevision.files import sha256_of, write_atomic
 from edgevision.machine import resolve
 from edgevision.profile.engines import BundleEngine
@@ -44,7 +47,8 @@ def built(graph: Path, image: np.ndarray, work: Path) -> Built:
         model = onnx.load(str(graph))
         program = compiler.compile_graph(model, resolve(target.load("host")))
         name = model.graph.input[0].name
-        expected = session(model, threads=1).run(None, {name: image})[0]
+        # Unoptimised, because onnxruntime's optimiser cannot fuse every graph that it can run.
+        expected = session(model, threads=1, optimise=False).run(None, {name: image})[0]
         origin = Origin(
             model=graph.stem, recipe="bench", seed=0, input_name=name, preprocessing=Preprocessing(height=1, width=1)
         )
@@ -52,6 +56,18 @@ def built(graph: Path, image: np.ndarray, work: Path) -> Built:
         touched = [sum(program.tensors[index].nbytes for index in set(step.tensors)) for step in program.steps]
         write_atomic(beside, json.dumps(touched).encode())
     return Built(folder, tuple(json.loads(beside.read_text())))
+
+
+def every_kind(made: Prepared, work: Path) -> dict[str, Built]:
+    """Our float and int8 bundle of a network, by kind; what cannot be compiled is left out and named on stderr."""
+    kinds = {"fp32": made.plain} | ({"int8": made.ours} if made.ours else {})
+    found = {}
+    for kind, path in kinds.items():
+        try:
+            found[kind] = built(path, made.images[0], work)
+        except EdgeVisionError as error:
+            progress(f"{path.stem} cannot be compiled:", 1, 1, error.what)
+    return found
 
 
 def engine(name: str, made: Built, threads: int) -> BundleEngine:

@@ -93,3 +93,5 @@ GEMMS = tuple(
 
 #: The depthwise convolutions of CAS-ViT XS.
 DEPTHWISE = tuple(Depthwise(*sides) for sides in ((56, 48), (28, 56), (14, 112), (7, 220)))
+
+SHAPES: tuple[Gemm | Depthwise, ...] = (*GEMMS, *DEPTHWISE)

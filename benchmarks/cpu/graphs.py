@@ -47,7 +47,8 @@ def quantised_gemm(shape: Gemm) -> onnx.ModelProto:
 
 def depthwise(shape: Depthwise, *, count: int = 1) -> onnx.ModelProto:
     """`count` depthwise 3x3 convolutions in a row, (1, channels, side, side) to the same."""
-    constants, nodes, name = {}, [], "x"
+    constants: dict[str, np.ndarray] = {}
+    nodes, name = [], "x"
     for index in range(count):
         weight, bias = _weights((shape.channels, 1, 3, 3), shape.channels, seed=index)
         constants |= {f"weight{index}": weight / 3, f"bias{index}": bias}

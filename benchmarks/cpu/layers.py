@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 
 from benchmarks.cpu import agreement, bundles, graphs, quantised
-from benchmarks.cpu.catalogue import DEPTHWISE, GEMMS, Depthwise, Gemm
-from benchmarks.cpu.pieces import Pieces, source_hash
+from benchmarks.cpu.catalogue import Depthwise, Gemm
 from benchmarks.cpu.turns import take_turns
 from edgevision.device.device import RawTiming
 from edgevision.profile.engines import BundleEngine, Engine
@@ -22,21 +21,11 @@ from edgevision.profile.rivals import OnnxRuntimeEngine, OpenVinoEngine
 CHAIN = 9
 
 
-def layers(pieces: Pieces, work: Path, protocol: Protocol, threads: int, versions: dict[str, str]) -> dict[str, Any]:
-    """Measure every shape with `threads`; by layer, its kind, MACs and engines."""
-    found = {}
-    for shape in (*GEMMS, *DEPTHWISE):
-        inputs = {
-            "shape": [shape.name], "threads": threads, "seconds": protocol.seconds, "source": source_hash(),
-            "versions": versions,
-        }  # fmt: skip
-        measure = _gemm if isinstance(shape, Gemm) else _depthwise
-        found[shape.name] = pieces.get(
-            f"layer-{shape.name}-{threads}",
-            inputs,
-            lambda: measure(shape, work, protocol, threads),  # noqa: B023
-        )
-    return found
+def measured(shape: Gemm | Depthwise, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
+    """One shape with `threads`: its kind, MACs, and every engine by name."""
+    if isinstance(shape, Gemm):
+        return _gemm(shape, work, protocol, threads)
+    return _depthwise(shape, work, protocol, threads)
 
 
 def _gemm(shape: Gemm, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
@@ -54,7 +43,7 @@ def _gemm(shape: Gemm, work: Path, protocol: Protocol, threads: int) -> dict[str
         OpenVinoEngine("openvino f32", plain, threads, image),
         OpenVinoEngine("openvino int8 our QDQ", ours, threads, image),
     ]
-    return _measured("gemm", shape, engines, image, protocol, threads)
+    return _in_turns("gemm", shape, engines, image, protocol, threads)
 
 
 def _depthwise(shape: Depthwise, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
@@ -70,7 +59,7 @@ def _depthwise(shape: Depthwise, work: Path, protocol: Protocol, threads: int) -
         OnnxRuntimeEngine("onnxruntime many", many, threads, image),
         OpenVinoEngine("openvino f32", one, threads, image),
     ]
-    found = _measured("depthwise", shape, engines, image, protocol, threads)
+    found = _in_turns("depthwise", shape, engines, image, protocol, threads)
     ends = {"edgevision": "edgevision one", "onnxruntime": "onnxruntime fp32"}
     for runtime, single in ends.items():
         found["engines"][f"{runtime} chain"] = chained(
@@ -109,7 +98,7 @@ class LayerStep:
         return self.engine.predict(images)
 
 
-def _measured(
+def _in_turns(
     kind: str, shape: Gemm | Depthwise, engines: list[Engine], image: np.ndarray, protocol: Protocol, threads: int
 ) -> dict[str, Any]:
     reference = next(engine for engine in engines if engine.name == "onnxruntime fp32")

@@ -24,11 +24,11 @@ def measured(made: Prepared, work: Path) -> dict[str, dict[str, Any]]:
     Ours is the C runner; "beyond_bytes" is what it needs on top of arena and weights. The others are Python processes;
     "above_python_bytes" is their peak without what Python and numpy take alone.
     """
-    kinds = {"fp32": made.plain} | ({"int8": made.ours} if made.ours else {})
+    graphs = {"fp32": made.plain, "int8": made.ours}
     python = _child("none", made.plain)
     found: dict[str, dict[str, Any]] = {}
-    for kind, path in kinds.items():
-        bundle = load(bundles.built(path, made.images[0], work).folder)
+    for kind, built in bundles.every_kind(made, work).items():
+        bundle = load(built.folder)
         manifest = bundle.manifest
         flags = executable.timing_flags(bundle, 3, warmup=0, threads=1, per_step=False)
         peak = executable.start(bundle, flags, name="host", timeout=_SECONDS).peak_rss_bytes
@@ -41,13 +41,13 @@ def measured(made: Prepared, work: Path) -> dict[str, dict[str, Any]]:
             "beyond_bytes": None if peak is None else peak - needed,
         }
         for runtime in RUNTIMES:
-            peak = _child(runtime, path)
+            peak = _child(runtime, graphs[kind])
             found[f"{runtime} {kind}"] = {"peak_bytes": peak, "above_python_bytes": peak - python}
-        progress(f"memory {path.stem}", 1, 1)
+        progress(f"memory {built.folder.name}", 1, 1)
     return found
 
 
-def _child(runtime: str, path: Path) -> int:
+def _child(runtime: str, path: Path | None) -> int:
     words = [sys.executable, "-m", "benchmarks.cpu.resident", runtime, str(path), "1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=True)
     return int(json.loads(done.stdout.splitlines()[-1])["peak_bytes"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +16,51 @@ from benchmarks.cpu.catalogue import Network
 from benchmarks.cpu.prepare import Prepared
 from benchmarks.cpu.turns import take_turns
 from edgevision.errors import EdgeVisionError
-from edgevision.profile.engines import Engine
+from edgevision.profile.engines import BundleEngine
 from edgevision.profile.profile import Protocol
-from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEngine
+from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEngine, RivalEngine
+
+Opened = BundleEngine | RivalEngine
 
 
 def measured(network: Network, made: Prepared, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:
     """Time every engine that can be opened; those that cannot are named under "failed" with the reason."""
-    engines: list[Engine] = []
+    shown = np.concatenate(made.images[:4])
+    engines: list[Opened] = []
+    answers: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
     for name, opener in _openers(network, made, work, threads).items():
         try:
-            engines.append(opener())
-        except EdgeVisionError as error:
-            failed[name] = str(error)
+            engine = opener()
+            answers[name] = engine.predict(shown)
+            engines.append(engine)
         except Exception as error:
             # Peers raise whatever they like; one that fails must not take the others along.
-            failed[name] = f"{type(error).__name__}: {error}"
-        if name in failed:
+            failed[name] = str(error) if isinstance(error, EdgeVisionError) else f"{type(error).__name__}: {error}"
             progress(f"{network.name}: {name} failed:", 1, 1, failed[name].splitlines()[0])
-    reference = next(engine for engine in engines if engine.name == "onnxruntime fp32")
-    shown = np.concatenate(made.images[:4])
-    expected = reference.predict(shown)
-    answers = {engine.name: agreement.judged(engine.name, engine.predict(shown), expected) for engine in engines}
+    judged = {name: agreement.judged(name, answer, answers["onnxruntime fp32"]) for name, answer in answers.items()}
     timed = take_turns(engines, protocol, f"{network.name}, {threads} threads:")
     opened = {e.name: {"load_ms": e.opening.init_ns / 1e6, "first_ms": e.opening.first_ns / 1e6} for e in engines}
     return {
-        "engines": {name: row | answers[name] | opened[name] for name, row in timed.items()},
+        "engines": {name: row | judged[name] | opened[name] for name, row in timed.items()},
         "failed": failed,
     }
 
 
 def speedup(made: Prepared, work: Path, protocol: Protocol) -> dict[str, Any]:
-    """Our float bundle on one thread and on two, in turns."""
-    bundle = bundles.built(made.plain, made.images[0], work)
+    """Our float bundle on one thread and on two, in turns; nothing where it cannot be compiled."""
+    bundle = bundles.every_kind(made, work).get("fp32")
+    if bundle is None:
+        return {}
     engines = [bundles.engine(f"edgevision fp32, {threads} threads", bundle, threads) for threads in (1, 2)]
     return take_turns(engines, protocol, f"{made.plain.stem}, one thread and two:")
 
 
-def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict[str, Callable[[], Engine]]:
+def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict[str, Callable[[], Opened]]:
     image, folder = made.images[0], made.plain.parent
-    openers: dict[str, Callable[[], Engine]] = {}
+    openers: dict[str, Callable[[], Opened]] = {}
 
-    def add(name: str, kind: Callable[..., Engine], path: Callable[[], Path], **more: Any) -> None:
+    def add(name: str, kind: Callable[..., Opened], path: Callable[[], Path], **more: Any) -> None:
         openers[name] = lambda: kind(name, path(), threads, image, **more)
 
     def ours(name: str, path: Path) -> None:
@@ -74,14 +77,11 @@ def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict
     ours("edgevision int8", qdq)
     add("onnxruntime int8 our QDQ", OnnxRuntimeEngine, lambda: qdq)
     for label in quantised.names(made.plain):
-        add(
-            f"onnxruntime int8 {label}", OnnxRuntimeEngine,
-            lambda label=label: quantised.onnxruntime_file(label, made.plain, made.images, folder),
-        )  # fmt: skip
-    nncf = {"our QDQ": lambda: qdq, "NNCF": lambda: quantised.openvino_file(
-        made.plain, made.images, folder, transformer=network.transformer
-    )}  # fmt: skip
-    for label, path in nncf.items():
+        file = partial(quantised.onnxruntime_file, label, made.plain, made.images, folder)
+        add(f"onnxruntime int8 {label}", OnnxRuntimeEngine, file)
+    nncf = partial(quantised.openvino_file, made.plain, made.images, folder, transformer=network.transformer)
+    files: dict[str, Callable[[], Path]] = {"our QDQ": lambda: qdq, "NNCF": nncf}
+    for label, path in files.items():
         add(f"openvino int8 {label}, rest f32", OpenVinoEngine, path)
         add(f"openvino int8 {label}, rest default", OpenVinoEngine, path, precision="default")
     return openers

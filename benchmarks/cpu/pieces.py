@@ -41,11 +41,12 @@ def key_of(inputs: dict[str, Any]) -> str:
 
 
 @cache
-def source_hash() -> str:
-    """Hash of this package's source: what a bundle and its speed depend on besides the network."""
+def source_hash(*parts: str) -> str:
+    """Hash of this package's source, or of parts of it (folders, files): what a result depends on."""
     root = Path(edgevision.__file__).parent
+    roots = [root / part for part in parts] or [root]
+    files = [path for top in roots for path in (top.rglob("*") if top.is_dir() else [top])]
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".c", ".h"):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(path for path in files if path.suffix in (".py", ".c", ".h")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -21,6 +21,12 @@ from edgevision.graph.export import export
 from edgevision.recipe import Quantize
 from edgevision.zoo.model import Model
 
+#: What the files depend on; a change of the compiler alone leaves them, and the peers' files made from them.
+_SOURCE = (
+    "zoo", "compress", "data", "recipe.py",
+    "graph/export.py", "graph/naming.py", "graph/simplify.py", "graph/userfile.py",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -47,7 +53,7 @@ def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared
     given = str(source) if source and source.is_file() else network.name
     if given == network.name and network.name not in zoo.names():
         raise UsageError(f"no network '{network.name}' in the zoo{f' and no {source}' if source else ''}")
-    folder = work / "networks" / f"{network.name}-{source_hash()}"
+    folder = work / "networks" / f"{network.name}-{source_hash(*_SOURCE)}"
     plain, ours = folder / f"{network.name}-fp32.onnx", folder / f"{network.name}-w8a8.onnx"
     model = _loaded(given)
     split = photographs(model.preprocessing)

@@ -80,6 +80,16 @@ def described(value: Interval, rival: str) -> dict[str, Any]:
     return {"ratio": value.value, "low": value.low, "high": value.high, "rival": rival}
 
 
+def add_ceilings(
+    details: Mapping[str, dict[str, Any]], engines: Mapping[str, Any], lines: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Give each ratio "at_peak": what it would be if ours took no longer than its arithmetic at this machine's peak."""
+    for key, detail in details.items():
+        ideal = next((line["ideal_ms"] for kind, line in lines.items() if f"_{kind}_vs_" in key), None)
+        if ideal:
+            detail["at_peak"] = engines[detail["rival"]]["median_ms"] / ideal
+
+
 def layer_ratios(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Geometric means over layers, and the least int8 layer.
 
@@ -114,7 +124,7 @@ def all_ratios(result: Mapping[str, Any]) -> dict[str, Any]:
     """What the file has under "ratios" (one thread), "ratios_2_threads" and "ratio_details".
 
     Args:
-        result: "layers" and "networks" by number of threads, "speedups" by network; any of them may be missing.
+        result: "layers" and "networks" by threads, "speedups" and "waterlines" by network; any may be missing.
     """
     made: dict[str, Any] = {"ratio_details": {}}
     counts = sorted({*result.get("layers", {}), *result.get("networks", {})}, key=int)
@@ -122,12 +132,16 @@ def all_ratios(result: Mapping[str, Any]) -> dict[str, Any]:
         numbers = layer_ratios(result.get("layers", {}).get(threads, {}))
         details: dict[str, Any] = {}
         for name, measured in result.get("networks", {}).get(threads, {}).items():
-            details |= network_ratios(name, measured["engines"])
+            found = network_ratios(name, measured["engines"])
+            if threads == "1":
+                add_ceilings(found, measured["engines"], result.get("waterlines", {}).get(name, {}))
+            details |= found
         numbers |= {key: detail["ratio"] for key, detail in details.items()}
         made["ratios" if threads == "1" else f"ratios_{threads}_threads"] = numbers
         made["ratio_details"][threads] = details
     made.setdefault("ratios", {})
     for name, engines in result.get("speedups", {}).items():
         one, two = (f"edgevision fp32, {threads} threads" for threads in (1, 2))
-        made["ratios"][f"threads_speedup_{name}"] = ratio(engines, two, one).value
+        if engines:
+            made["ratios"][f"threads_speedup_{name}"] = ratio(engines, two, one).value
     return made

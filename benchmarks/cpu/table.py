@@ -17,14 +17,15 @@ def show(result: Mapping[str, Any]) -> None:
 def lines(result: Mapping[str, Any]) -> list[str]:
     """The table, line by line."""
     ratios, two = result["ratios"], result.get("ratios_2_threads", {})
-    text = [f"{'ratio (peer time / our time)':46s} {'1 thread':>9s} {'2 threads':>9s} {'must':>5s} {'stretch':>7s}"]
+    details = result.get("ratio_details", {}).get("1", {})
+    head = ("1 thread", "2 threads", "must", "stretch", "at peak")
+    text = [f"{'ratio (peer time / our time)':46s} " + " ".join(f"{word:>9s}" for word in head)]
     for key in [*GOALS, *sorted((ratios.keys() | two.keys()) - GOALS.keys())]:
         must, stretch = GOALS.get(key, (None, None))
-        short = must is not None and (key not in ratios or ratios[key] < must)
-        text.append(
-            f"{key:46s} {_number(ratios.get(key)):>9s} {_number(two.get(key)):>9s} "
-            f"{_number(must):>5s} {_number(stretch):>7s}{'  below' if short else ''}"
-        )
+        note = "" if must is None else "not measured" if key not in ratios else "below" if ratios[key] < must else ""
+        numbers = (ratios.get(key), two.get(key), must, stretch, details.get(key, {}).get("at_peak"))
+        cells = " ".join(f"{_number(number):>9s}" for number in numbers)
+        text.append(f"{key:46s} {cells}  {note}".rstrip())
     for name, why in result.get("missing", {}).items():
         text.append(f"{name}: missing, {why.splitlines()[0]}")
     for name, kinds in result.get("waterlines", {}).items():
@@ -40,7 +41,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 def _waterline(name: str, line: Mapping[str, Any]) -> list[str]:
     head = (
         f"{name}: ideal at peak {_number(line['ideal_ms'])} ms, memory floor {_number(line['memory_ms'])} ms, "
-        f"measured {_number(line['measured_ms'])} ms"
+        f"steps {_number(line['step_sum_ms'])} ms, measured {_number(line['measured_ms'])} ms"
     )
     rows = [
         f"  {_number(step['us']):>7s} us  {step['family']:12s} {_share(step['of_peak'])} of peak, "
@@ -51,7 +52,9 @@ def _waterline(name: str, line: Mapping[str, Any]) -> list[str]:
 
 
 def _memory(numbers: Mapping[str, Any]) -> str:
-    return ", ".join(f"{what.removesuffix('_bytes')} {value / 1e6:.1f} MB" for what, value in numbers.items())
+    return ", ".join(
+        f"{what.removesuffix('_bytes')} {value / 1e6:.1f} MB" for what, value in numbers.items() if value is not None
+    )
 
 
 def _number(value: float | None) -> str:

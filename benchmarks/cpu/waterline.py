@@ -19,12 +19,11 @@ BOUND = 0.5
 
 def measured(made: Prepared, work: Path) -> dict[str, Any]:
     """The waterline of our float and int8 bundle on one thread."""
-    kinds = {"fp32": made.plain} | ({"int8": made.ours} if made.ours else {})
     limits = peak.measured(work)
     found = {}
-    for kind, path in kinds.items():
-        found[kind] = _line(bundles.built(path, made.images[0], work), limits)
-        progress(f"waterline {path.stem}", 1, 1, f"{found[kind]['measured_ms']:.3g} ms")
+    for kind, built in bundles.every_kind(made, work).items():
+        found[kind] = _line(built, limits)
+        progress(f"waterline {built.folder.name}", 1, 1, f"{found[kind]['measured_ms']:.3g} ms")
     return found
 
 

@@ -118,8 +118,21 @@ def test_each_number_of_threads_has_its_ratios_and_a_second_thread_its_gain():
     assert found["ratios_2_threads"] == {"cas_vit_xs_fp32_vs_ort": 2.0}
 
 
+def test_a_ceiling_is_the_rivals_time_over_the_ideal_of_the_same_kind():
+    lines = {"cas_vit_xs": {"fp32": {"ideal_ms": 0.5}, "int8": {"ideal_ms": 0.1}}}
+    detail = ratios.all_ratios(result(2.0) | {"waterlines": lines})["ratio_details"]
+    assert detail["1"]["cas_vit_xs_fp32_vs_ort"]["at_peak"] == 4.0
+    assert "at_peak" not in detail["2"]["cas_vit_xs_fp32_vs_ort"]
+
+
 @pytest.mark.parametrize(("speed", "short"), [(1.5, True), (1.7, False)])
 def test_the_table_says_what_is_below_its_goal(speed, short):
     made = ratios.all_ratios(result(speed))
     (line,) = [line for line in table.lines(made) if line.startswith("cas_vit_xs_fp32_vs_ort ")]
     assert line.endswith("below") == short
+
+
+def test_what_was_not_measured_is_not_called_slow():
+    made = ratios.all_ratios(result(2.0))
+    (line,) = [line for line in table.lines(made) if line.startswith("deit_tiny_fp32_vs_ort ")]
+    assert line.endswith("not measured")
