@@ -83,7 +83,12 @@ def node_macs(node: Node, graph: Graph) -> int:
         return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
     if node.op == "Attention":
         keys = graph.shape(node.inputs[1])[-1]
-        return output // graph.shape(node.outputs[0])[-1] * keys * (graph.shape(node.inputs[0])[-1] + graph.shape(node.outputs[0])[-1])
+        return (
+            output
+            // graph.shape(node.outputs[0])[-1]
+            * keys
+            * (graph.shape(node.inputs[0])[-1] + graph.shape(node.outputs[0])[-1])
+        )
     if node.op in ("Gemm", "MatMul", "IntMatMul"):
         shape = graph.shape(node.inputs[0])
         return output * (shape[0] if node.get("transA") else shape[-1])

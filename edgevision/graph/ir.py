@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgevision.errors import Unsupported
+from edgevision.graph.formats import refuse_operator_format
 
 #: Earlier operators keep in attributes what later ones take as inputs, and would be misread.
 OLDEST_OPSET = 13
@@ -88,7 +89,8 @@ def read(model: onnx.ModelProto) -> Graph:
     """Read an ONNX model whose shapes are static; Constant and Shape nodes become constants.
 
     Raises:
-        Unsupported: a tensor has no static shape (every one is named), or the opset is older than 13.
+        Unsupported: a tensor has no static shape (every one is named), the opset is older than 13, or operators carry
+            their own scales.
     """
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
     if opset < OLDEST_OPSET:
@@ -97,6 +99,7 @@ def read(model: onnx.ModelProto) -> Graph:
             where=model.graph.name or "graph",
             fix="convert it with onnx.version_converter, or export the network again",
         )
+    refuse_operator_format(model)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     proto = model.graph
     constants = {item.name: numpy_helper.to_array(item) for item in proto.initializer}

@@ -8,6 +8,7 @@ from onnx import version_converter
 from edgevision.compress.onnxgraph import copy_of, finished
 from edgevision.errors import Unsupported, UsageError
 from edgevision.graph.fold import fold_batch_norms, fold_constants
+from edgevision.graph.formats import refuse_operator_format
 from edgevision.graph.naming import name_all
 from edgevision.graph.simplify import flatten_reshapes, pool_means
 from edgevision.zoo.model import InputSpec
@@ -26,6 +27,7 @@ def admitted(model: onnx.ModelProto, spec: InputSpec) -> tuple[onnx.ModelProto, 
             and one result, or an opset out of reach; all reasons at once.
     """
     notes: list[str] = []
+    refuse_operator_format(model)
     _refuse(model, spec)
     try:
         onnx.checker.check_model(model)

@@ -83,6 +83,8 @@ class _Body:
 
 
 def _flat(spec: Bytes) -> bool:
-    dense = all(o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs)
+    dense = all(
+        o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in spec.inputs
+    )
     how = spec.chain.store
     return dense and not spec.per_channel and how.pitch == spec.channels and how.offset == 0 and how.zero_points is None

@@ -52,9 +52,7 @@ def build(name: str, spec: Resize, simd: Simd) -> Any:
     parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
     parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
     with emit.kernel(name, parameters) as (buffers, made):
-        writer = ChainWriter(
-            spec.chain, buffers[1:-1], buffers[-1], pixels_per_image=rows * columns, images=images
-        )
+        writer = ChainWriter(spec.chain, buffers[1:-1], buffers[-1], pixels_per_image=rows * columns, images=images)
         body = _Body(spec, buffers, writer)
         full, tail = divmod(spec.channels, simd.lanes)
         with T.parallel(images * rows) as line:

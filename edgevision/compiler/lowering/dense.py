@@ -271,8 +271,8 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
     channels = layer.weight.shape[0]
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
     spec = depthwise.Depthwise(
-        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
-        corrected,
+        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch,
+        value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
     constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
