@@ -108,13 +108,20 @@ def quantised(
     """`float_graph(name)` through `onnxruntime.quantization.quantize_static`."""
     graph = float_graph(name)
     logging.disable(logging.WARNING)
-    try:  # the tool moves the weights of the model it is given into a file of its own, hence the copy
+    try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "quantised.onnx")
+            # A copy, since the tool moves the weights of what it is given into a file of its own.
             quantize_static(
-                copy_of(graph), path, _Noise(graph), quant_format=layout, per_channel=per_channel, activation_type=activations,
-                weight_type=weights, extra_options={"ActivationSymmetric": symmetric},
-            )  # fmt: skip
+                copy_of(graph),
+                path,
+                _Noise(graph),
+                quant_format=layout,
+                per_channel=per_channel,
+                activation_type=activations,
+                weight_type=weights,
+                extra_options={"ActivationSymmetric": symmetric},
+            )
             return onnx.load(path)
     finally:
         logging.disable(logging.NOTSET)
