@@ -13,6 +13,7 @@ from edgevision.compiler.coverage import Coverage, coverage
 from edgevision.compiler.program import Program
 from edgevision.graph import ir
 from edgevision.graph.attention import fuse_attention
+from edgevision.graph.deformable import sample_deformable
 from edgevision.graph.integer import integerize
 from edgevision.graph.tokens import as_tokens
 from edgevision.progress import Progress, silent
@@ -54,8 +55,9 @@ def compile_graph(model: onnx.ModelProto, target: Target, *, progress: Progress 
 
 
 def _prepared(model: onnx.ModelProto) -> Graph:
-    """The graph the rules see: integers explicit, attention as one node, tokens as rows."""
+    """The graph the rules see: integers explicit, attention as one node, tokens as rows, deformable layers in two."""
     graph = integerize(ir.read(model))
+    sample_deformable(graph)
     fuse_attention(graph)
     as_tokens(graph)
     return graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgevision.compiler.lowering import attention, dense, movement, pointwise, product, rowwise, spatial
+from edgevision.compiler.lowering import attention, deform, dense, movement, pointwise, product, rowwise, spatial
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
@@ -28,6 +28,7 @@ RULES: dict[str, Any] = {
     **spatial.rules(),
     **movement.rules(),
     **rowwise.rules(),
+    **deform.rules(),
 }
 
 

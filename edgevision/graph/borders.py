@@ -30,6 +30,8 @@ def take_inputs(state: Rewriting) -> None:
         shifted = f"{name}.unsigned"
         _shift(state, first, name, shifted, 128, "uint8")
         state.qdq.quant[shifted] = quant
+        # What its quantisers say is still said of int8.
+        state.graph.types[shifted] = state.graph.types[name]
         for node in readers[name]:
             node.inputs[:] = [shifted if tensor == name else tensor for tensor in node.inputs]
 

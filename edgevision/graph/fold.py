@@ -16,14 +16,15 @@ _KEEP = ("QuantizeLinear", "DequantizeLinear")
 def fold_constants(graph: onnx.GraphProto) -> int:
     """Replace every node whose inputs are all constant by its value; in place. Returns the number of nodes folded.
 
-    Dequantisation of weights is kept: it is how a quantised weight says what it means. Values above 16 M elements
-    are kept as they are computed.
+    Shapes that are known are constants too. Dequantisation of weights is kept: it is how a quantised weight says what
+    it means. Values above 16 M elements are kept as they are computed.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    shapes = _static_shapes(graph)
     kept: list[onnx.NodeProto] = []
     folded = 0
     for node in graph.node:
-        value = _value(node, constants)
+        value = _value(node, constants, shapes)
         if value is None:
             kept.append(node)
             continue
@@ -39,8 +40,25 @@ def fold_constants(graph: onnx.GraphProto) -> int:
     return folded
 
 
-def _value(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.ndarray | None:
+def _static_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Shapes without a free dimension, by tensor."""
+    found = {}
+    for value in (*graph.input, *graph.value_info):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[value.name] = [dim.dim_value for dim in dims]
+    return found
+
+
+def _value(
+    node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], shapes: dict[str, list[int]]
+) -> np.ndarray | None:
     inputs = [name for name in node.input if name]
+    if node.op_type in ("Shape", "Size") and not node.domain and node.input[0] in shapes:
+        shape = shapes[node.input[0]]
+        if node.op_type == "Size":
+            return np.array(np.prod(shape, dtype=np.int64))
+        return np.array(shape[attribute(node, "start", 0) : attribute(node, "end", len(shape))], np.int64)
     if node.domain not in ("", "ai.onnx") or node.op_type in _KEEP or len(node.output) != 1:
         return None
     if not inputs and node.op_type != "Constant":

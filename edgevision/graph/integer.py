@@ -34,8 +34,6 @@ from edgevision.graph.ir import Graph, Node
 from edgevision.graph.placement import moves, placed
 from edgevision.graph.rewriting import Rewriting
 
-#: Operators of graphs quantised in ONNX's other format, whose scales are inputs of the operator.
-OPERATOR_FORMAT = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 #: Types a constant may be dequantised from.
 _STORED = (np.uint8, np.int8, np.int32)
 
@@ -46,19 +44,7 @@ def integerize(graph: Graph) -> Graph:
     Raises:
         Unsupported: a quantiser the integer arithmetic cannot express; all of them are named.
     """
-    _refuse_operator_format(graph)
     return _Integerizer(placed(as_product_and_sum(graph))).run()
-
-
-def _refuse_operator_format(graph: Graph) -> None:
-    foreign = [n for n in graph.nodes if n.op in OPERATOR_FORMAT or (n.domain == "com.microsoft" and n.op[:1] == "Q")]
-    if foreign:
-        raise Unsupported(
-            "expected quantisers of their own (QDQ format), got operators with scales of their own (QOperator format)",
-            fix="quantise the float network again with onnxruntime.quantization.quantize_static(..., "
-            "quant_format=QuantFormat.QDQ), or with: edgevision compress --recipe w8a8",
-            reasons=[f"{node.op} '{node.name}'" for node in foreign],
-        )
 
 
 class _Integerizer:

@@ -16,6 +16,13 @@ from edgevision.graph.ir import Node
 #: Fraction bits of an interpolation weight in integer arithmetic.
 BITS = 11
 F = np.float32
+_HALF = F(0.5)
+_NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "round_prefer_floor": lambda v: np.ceil(v - _HALF),
+    "round_prefer_ceil": lambda v: np.floor(v + _HALF),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def _scales(
 def _axis(size: int, result: int, scale: np.float32, transform: str, rounding: str | None) -> Axis | None:
     """One axis from `size` to `result` pixels; None for an unknown coordinate transformation or rounding."""
     i = np.arange(result, dtype=F)
-    half = F(0.5)
+    half = _HALF
     if transform == "half_pixel" or (transform == "pytorch_half_pixel" and result > 1):
         place = (i + half) / scale - half
     elif transform == "pytorch_half_pixel":
@@ -102,13 +109,7 @@ def _axis(size: int, result: int, scale: np.float32, transform: str, rounding: s
         high = np.minimum(low + 1, size - 1).astype(np.int32)
         second = (place - low).astype(F)
         return Axis(2, np.stack([low, high], axis=1), np.stack([F(1) - second, second], axis=1))
-    choices: dict[object, Callable[[np.ndarray], np.ndarray]] = {
-        "round_prefer_floor": lambda v: np.ceil(v - half),
-        "round_prefer_ceil": lambda v: np.floor(v + half),
-        "floor": np.floor,
-        "ceil": np.ceil,
-    }
-    nearest = choices.get(rounding)
+    nearest = _NEAREST.get(rounding)
     if nearest is None:
         return None
     index = np.clip(nearest(place), 0, size - 1).astype(np.int32).reshape(-1, 1)

@@ -38,7 +38,10 @@ def test_exact_functions_are_the_reference_bit_for_bit(simd, name):
 def test_fused_functions_stay_close_to_the_reference(simd, name):
     values = np.linspace(-12, 12, 997).astype(np.float32)
     got = one_input(simd, values, Chain((Apply(name),), Store(pitch=values.size)))
-    np.testing.assert_allclose(got, numerics.FUNCTIONS[name](values), rtol=1e-5, atol=1e-6)
+    # Float networks have a gelu of their own, by the error function; the exact one is a coarser polynomial.
+    halves = (values * np.float32(0.5)) * (numerics.erf(values * np.float32(numerics.SQRT_HALF)) + np.float32(1))
+    wanted = halves if name == "gelu" else numerics.FUNCTIONS[name](values)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
 @CORES
