@@ -1,4 +1,4 @@
-"""Operators without a generator: right whatever the lengths, shared when equal, and never a scalar loop over a product."""
+"""Operators without a generator: right whatever the lengths, shared when equal, and on vectors."""
 
 import time
 
