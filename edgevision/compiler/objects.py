@@ -114,17 +114,28 @@ def _files_hash(paths: tuple[Path, ...]) -> str:
 
 
 def _compiled(source: KernelSource, tvm_target: Any) -> bytes:
-    import tvm
 
-    function = source.function()
-    # What the generators write has neither blocks nor buffers to lower; the object file is the same without the passes.
-    skipped = () if type(function.body).__name__ == "SBlockRealize" else _FOR_BLOCKS
-    with tvm.transform.PassContext(disabled_pass=list(skipped)):
-        built = tvm.tirx.build(tvm.IRModule({source.name: function}), target=tvm_target)
+    built = build_function(source.function(), tvm_target)
     with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
         path = Path(folder) / "kernel.o"
         built.write_to_file(str(path), "o")
         return path.read_bytes()
+
+
+def build_function(function: Any, tvm_target: Any) -> Any:
+    """Compile one TIR function, in this process; TVM's module."""
+    import tvm
+
+    if type(function.body).__name__ == "SBlockRealize":
+        # TVM's own lowering: no order of a sum is promised, and LLVM makes no vectors of one it must keep.
+        skipped: tuple[str, ...] = ()
+        described = {**tvm_target.export(), "fast-math-reassoc": True}
+        tvm_target = tvm.target.Target({k: v for k, v in described.items() if k not in ("tag", "keys")})
+    else:
+        # Our generators write neither blocks nor buffers to lower: the object file is the same without these passes.
+        skipped = _FOR_BLOCKS
+    with tvm.transform.PassContext(disabled_pass=list(skipped)):
+        return tvm.tirx.build(tvm.IRModule({str(function.attrs["global_symbol"]): function}), target=tvm_target)
 
 
 def _all_compiled(

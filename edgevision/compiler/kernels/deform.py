@@ -41,7 +41,8 @@ class Deform:
 def segments(channels: int, group: int, offset_group: int) -> list[list[tuple[int, int, int]]]:
     """For each offset group, runs of its channels: (first channel, count, first position in the columns of tap 0).
 
-    Positions are counted in channels and assume one tap; tap t of convolution group g lies g * (taps - 1) + t groups on.
+    Positions are counted in channels and assume one tap; tap t of convolution group g lies g * (taps - 1) + t groups
+    on.
 
     >>> segments(8, 2, 1)
     [[(0, 4, 0), (4, 4, 1)]]

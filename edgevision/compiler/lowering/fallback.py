@@ -61,6 +61,8 @@ def _legalised(model: Any, target: Any) -> Any:
     passes = [
         relax_transform.DecomposeOpsForInference(),
         relax_transform.CanonicalizeBindings(),
+        # Polynomials that become vectors, where the C library would be called for every element.
+        relax_transform.FastMathTransform(),
         relax_transform.LegalizeOps(),
         relax_transform.AnnotateTIROpPattern(),
         relax_transform.FoldConstant(),
