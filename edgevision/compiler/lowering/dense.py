@@ -276,7 +276,8 @@ def _conv_constants(
 def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
     value = _input(builder, node, layer)
     channels = layer.weight.shape[0]
-    if layer.integer and layer.scale is not None and depthwise_bytes.suits(channels, builder.simd):
+    packs = layer.weight.dtype == np.int8 and depthwise_bytes.suits(channels, builder.simd)
+    if layer.integer and layer.scale is not None and packs:
         _depthwise_bytes(builder, layer, layer.scale, window, finish, value)
         return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
