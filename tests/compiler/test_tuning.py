@@ -49,7 +49,7 @@ def test_a_search_is_bounded_and_the_same_again_takes_seconds(cache):
     made = kernels("softmax along memory")
     begun = time.monotonic()
     first = Tuner(12 / 60).tune(made, DESCRIBED)
-    assert time.monotonic() - begun < 12 + tuning._JUDGE_SECONDS
+    assert time.monotonic() - begun < 12 + 2 * (tuning._GRACE_SECONDS + tuning._JUDGE_SECONDS)
     measured = records(cache)
     assert measured > 0
     for path in cache.rglob("database_tuning_record.json"):
