@@ -12,7 +12,10 @@ import onnx
 from edgevision.compiler.coverage import Coverage, coverage
 from edgevision.compiler.program import Program
 from edgevision.graph import ir
+from edgevision.graph.attention import fuse_attention
+from edgevision.graph.deformable import sample_deformable
 from edgevision.graph.integer import integerize
+from edgevision.graph.tokens import as_tokens
 from edgevision.progress import Progress, silent
 from edgevision.target import Target
 
@@ -29,7 +32,7 @@ def check(model: onnx.ModelProto, target: Target) -> Coverage:
     Raises:
         Unsupported: shapes are not static, or a quantiser cannot be expressed in integers.
     """
-    return _coverage(integerize(ir.read(model)))
+    return _coverage(_prepared(model))
 
 
 def compile_graph(
@@ -51,7 +54,7 @@ def compile_graph(
     from edgevision.compiler.lower import lower
     from edgevision.compiler.simd import simd_of, tvm_target
 
-    graph = integerize(ir.read(model))
+    graph = _prepared(model)
     _coverage(graph).require(target)
     made = tvm_target(target)
     builder = lower(graph, simd_of(target), made, progress)
@@ -60,6 +63,15 @@ def compile_graph(
 
         replace_kernels(builder, tuner.tune(builder.kernels, made, progress))
     return program_of(builder, target, made, progress)
+
+
+def _prepared(model: onnx.ModelProto) -> Graph:
+    """The graph the rules see: integers explicit, attention as one node, tokens as rows, deformable layers in two."""
+    graph = integerize(ir.read(model))
+    sample_deformable(graph)
+    fuse_attention(graph)
+    as_tokens(graph)
+    return graph
 
 
 def _coverage(graph: Graph) -> Coverage:

@@ -34,8 +34,9 @@ class Shape:
 
 
 def copy(name, spec, simd):
-    with emit.kernel(name, [("x", spec.elements, "float32"), ("y", spec.elements, "float32")]) as (buffers, made):
-        emit.store(buffers[1], 0, emit.load(buffers[0], 0, 1), 1)
+    shapes = [("x", spec.elements, "float32"), ("y", spec.elements, "float32")]
+    with emit.kernel(name, shapes) as (buffers, made), T.serial(spec.elements) as index:
+        emit.store(buffers[1], index, emit.load(buffers[0], index, 1), 1)
     return made[0]
 
 
