@@ -5,6 +5,8 @@ TVM's own builder and runner keep a pool of processes each; here the whole searc
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,16 +63,17 @@ class Board:
 
     def load(self, built: Any) -> Any:
         """Upload the module as a shared library and load it there."""
-        import tempfile
-
         self._count += 1
-        name = f"edgevision_{self._count % 8}.so"
+        # A name of its own: writing over a library that is loaded would bring the server down.
+        name = f"edgevision_{self._count}.so"
         with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
             objects, library = Path(folder) / "kernel.o", Path(folder) / name
             built.write_to_file(str(objects), "o")
             self._link(objects, library)
             self._session.upload(str(library), name)
-        return self._session.load_module(name)
+        module = self._session.load_module(name)
+        self._session.remove(name)
+        return module
 
     def device(self) -> Any:
         """The board's CPU."""
@@ -96,17 +99,27 @@ def seconds_of(place: Place, function: Any, values: list[Any]) -> float:
     return float(min(timed(*values).results))
 
 
-def builder_and_runner(place: Place, tvm_target: Any) -> tuple[Any, Any]:
-    """A builder and a runner for MetaSchedule that work in this process, on `place`."""
+class SearchOverError(Exception):
+    """The time for a search has passed: the only way out of MetaSchedule's loop that leaves a board in peace."""
+
+
+def builder_and_runner(place: Place, tvm_target: Any, seconds: float) -> tuple[Any, Any]:
+    """A builder and a runner for MetaSchedule that work in this process, on `place`.
+
+    The builder raises `SearchOverError` when it is asked for candidates after `seconds`.
+    """
     import tvm
     from tvm.ir.utils import derived_object
     from tvm.s_tir import meta_schedule as ms
 
     kept: dict[str, Any] = {}
+    end = time.monotonic() + seconds
 
     @derived_object
     class Builder(ms.builder.PyBuilder):  # type: ignore[misc]
         def build(self, build_inputs: list[Any]) -> list[Any]:
+            if time.monotonic() > end:
+                raise SearchOverError
             results = []
             for given in build_inputs:
                 try:

@@ -37,6 +37,8 @@ from edgevision.progress import Progress, silent
 
 #: The least share of the time one kernel is searched for.
 _LEAST_SECONDS = 4.0
+#: Seconds after which a search that does not end by itself is stopped.
+_GRACE_SECONDS = 10.0
 #: Seconds the comparison of a candidate with the plain kernel may take.
 _JUDGE_SECONDS = 60.0
 #: A candidate must take at most this share of the plain kernel's time.
@@ -113,10 +115,10 @@ class Tuner:
         _without_half_lines(folder)
         begun = time.monotonic()
         in_children(
-            lambda _: _searched(source, tvm_target, folder, self.place),
+            lambda _: _searched(source, tvm_target, folder, self.place, share - before),
             1,
             processes=1,
-            seconds=share - before,
+            seconds=share - before + _GRACE_SECONDS,
         )
         # A search that ended by itself, or died, has had its share too: it would only end the same way again.
         write_atomic(folder / "spent", f"{max(share, before + time.monotonic() - begun):.1f}\n")
@@ -187,14 +189,15 @@ def _module(source: KernelSource) -> Any:
     return tvm.IRModule({"main": tvm.ir.load_json(source.spec.function).with_attr("global_symbol", "main")})
 
 
-def _searched(source: KernelSource, tvm_target: Any, folder: Path, place: Callable[[], Place]) -> bytes:
+def _searched(source: KernelSource, tvm_target: Any, folder: Path, place: Callable[[], Place], seconds: float) -> bytes:
+    """Search until the time is over, which ends as an exception does."""
     # One thread: the plan's own pool shares out the loops, and the machine may have other work.
     os.environ["TVM_NUM_THREADS"] = "1"
     # Half a minute of intrinsics for GPUs, which the search imports for their side effects and does not use here.
     sys.modules.setdefault("tvm.s_tir.tensor_intrin", types.ModuleType("tvm.s_tir.tensor_intrin"))
     from tvm.s_tir import meta_schedule as ms
 
-    builder, runner = builder_and_runner(place(), tvm_target)
+    builder, runner = builder_and_runner(place(), tvm_target, seconds)
     database = ms.database.JSONDatabase(work_dir=str(folder))
     ms.tir_integration.tune_tir(
         _module(source),
