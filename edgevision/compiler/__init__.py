@@ -1,6 +1,6 @@
 """The compiler: an ONNX graph becomes kernels, a plan and constants for one target.
 
-    program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
+program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edgevision.progress import Progress, silent
 from edgevision.target import Target
 
 if TYPE_CHECKING:
+    from edgevision.compiler.tuning import Tuner
     from edgevision.graph.ir import Graph
 
 __all__ = ["Coverage", "Program", "check", "compile_graph"]
@@ -34,14 +35,20 @@ def check(model: onnx.ModelProto, target: Target) -> Coverage:
     return _coverage(_prepared(model))
 
 
-def compile_graph(model: onnx.ModelProto, target: Target, *, progress: Progress = silent) -> Program:
+def compile_graph(
+    model: onnx.ModelProto, target: Target, *, tuner: Tuner | None = None, progress: Progress = silent
+) -> Program:
     """Compile `model` for `target`.
 
     Every check runs before any kernel is generated.
 
+    Args:
+        tuner: searches faster loops for the kernels that come from TVM's own lowering.
+
     Raises:
-        Unsupported: operators or quantisers that cannot be compiled, all of them named.
+        Unsupported: operators, quantisers or kernels that cannot be compiled, all of them named.
         DoesNotFit: the target has too little memory.
+        ToolMissing: the tuner lacks a package.
     """
     from edgevision.compiler.build import program_of
     from edgevision.compiler.lower import lower
@@ -51,10 +58,11 @@ def compile_graph(model: onnx.ModelProto, target: Target, *, progress: Progress 
     _coverage(graph).require(target)
     made = tvm_target(target)
     builder = lower(graph, simd_of(target), made, progress)
-    progress("compile kernels", 0, 1)
-    program = program_of(builder, target, made)
-    progress("compile kernels", 1, 1)
-    return program
+    if tuner is not None:
+        from edgevision.compiler.tuning import replace_kernels
+
+        replace_kernels(builder, tuner.tune(builder.kernels, made, progress))
+    return program_of(builder, target, made, progress)
 
 
 def _prepared(model: onnx.ModelProto) -> Graph:

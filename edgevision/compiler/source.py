@@ -9,6 +9,9 @@ from typing import Any
 
 from edgevision.compiler.simd import Simd
 
+#: Longest value an error shows.
+_WORD = 120
+
 
 @dataclasses.dataclass(frozen=True)
 class KernelSource:
@@ -48,7 +51,8 @@ class KernelSource:
         """Family and sizes, for an error."""
         fields = dataclasses.fields(self.spec)
         values = [(field.name, getattr(self.spec, field.name)) for field in fields]
-        return f"{self.family} kernel ({', '.join(f'{n}={v}' for n, v in values if isinstance(v, int | str | tuple))})"
+        words = [f"{name}={value}" for name, value in values if isinstance(value, int | str | tuple)]
+        return f"{self.family} kernel ({', '.join(word for word in words if len(word) < _WORD)})"
 
 
 def plain_text(value: Any) -> str:

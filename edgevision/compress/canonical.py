@@ -6,7 +6,8 @@
     naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`, `.weight.zero_point`.
 3.  *Biases* are float32 initializers.
 4.  *Activations*: every quantised operator reads a DequantizeLinear directly. No data movement (Split, Reshape,
-    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity; Concat of equal scales and zero points) stands between a DequantizeLinear and its readers:
+    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity; Concat of pieces of one
+    tensor) stands between a DequantizeLinear and its readers:
     these run on the integers, and the DequantizeLinear follows them.
 5.  Every integer tensor has exactly one DequantizeLinear; several operators may read it. Its scale and zero point
     are those of the QuantizeLinear it comes from, and are scalars: int8 or uint8, any zero point.
@@ -59,7 +60,7 @@ def canonical(model: onnx.ModelProto, *, expected: Sequence[str] = ()) -> onnx.M
             all of them are named.
     """
     graph = model.graph
-    while _push_down(graph) or _push_down_concat(graph):
+    while _push_down(graph) or _push_down_joined(graph):
         pass
     _share_dequantize(graph)
     _weights(graph)
@@ -97,31 +98,39 @@ def _push_down(graph: onnx.GraphProto) -> bool:
     return moved
 
 
-def _push_down_concat(graph: onnx.GraphProto) -> bool:
-    """Move what dequantises every input of a Concat the same way below it; true if any moved."""
+def _push_down_joined(graph: onnx.GraphProto) -> bool:
+    """Move what dequantises the pieces of one integer tensor below the Concat of them (a roll); true if any moved."""
     index = Index.of(graph)
     nodes: list[onnx.NodeProto] = []
     moved = False
     for node in graph.node:
         above = [index.made_by(name, "DequantizeLinear") for name in node.input] if node.op_type == "Concat" else []
-        found = [item for item in above if item is not None and item.input[0] not in index.constants]
-        same = {tuple(index.array(name).tobytes() for name in item.input[1:]) for item in found}
-        if not found or len(found) < len(above) or len(same) > 1 or index.array(found[0].input[1]).size != 1:
+        pieces = [item for item in above if item is not None and index.array(item.input[1]).size == 1]
+        origins = {_origin(item.input[0], index) for item in pieces}
+        if not above or len(pieces) < len(above) or len(origins) != 1 or None in origins:
             nodes.append(node)
             continue
         moved = True
         output = node.output[0]
-        for slot, item in enumerate(found):
+        for slot, item in enumerate(pieces):
             node.input[slot] = item.input[0]
         node.output[0] = f"{output}.q"
-        nodes.append(node)
-        nodes.append(
-            helper.make_node("DequantizeLinear", [f"{output}.q", *found[0].input[1:]], [output], name=f"{output}.dq")
+        below = helper.make_node(
+            "DequantizeLinear", [f"{output}.q", *pieces[0].input[1:]], [output], name=f"{output}.dq"
         )
+        nodes += [node, below]
     del graph.node[:]
     graph.node.extend(nodes)
     prune(graph)
     return moved
+
+
+def _origin(integers: str, index: Index) -> str | None:
+    """The output of the QuantizeLinear that `integers` were moved from; None when there is none."""
+    node = index.producer.get(integers)
+    while node is not None and node.op_type in (*MOVES, "Concat"):
+        node = index.producer.get(node.input[0])
+    return node.output[0] if node is not None and node.op_type == "QuantizeLinear" else None
 
 
 def _share_dequantize(graph: onnx.GraphProto) -> None:

@@ -34,7 +34,7 @@ class _Match:
 def fuse_attention(graph: Graph) -> int:
     """Replace every attention of `graph`, in place; returns how many there were.
 
-    The node `Attention` has inputs Q, K^T, V and what is added to the scores, and attributes `scale` (float32), `label`,
+    The node `Attention` has inputs Q, K^T, V and what is added to the scores, and attributes `scale` (float32)
     and for bytes `zeros` (of Q, K, V), `share` (Quant of the softmax), `product_scale`, `out`, `low`, `high`.
     """
     producers, readers = graph.producers(), graph.readers()
@@ -55,9 +55,7 @@ def fuse_attention(graph: Graph) -> int:
     return len(found)
 
 
-def _match(
-    graph: Graph, softmax: Node, producers: dict[str, Node], readers: dict[str, list[Node]]
-) -> _Match | None:
+def _match(graph: Graph, softmax: Node, producers: dict[str, Node], readers: dict[str, list[Node]]) -> _Match | None:
     def sole(tensor: str) -> Node | None:
         found = readers.get(tensor, [])
         return found[0] if len(found) == 1 and tensor not in graph.outputs else None
@@ -74,7 +72,8 @@ def _match(
     op = "MatMul" if share is None else "IntMatMul"
     if after is None or after.op != op or after.inputs[0] != replaced[-1].outputs[0]:
         return None
-    tensor, adds, scale = softmax.inputs[0], [], 1.0
+    adds: list[str] = []
+    tensor, scale = softmax.inputs[0], 1.0
     while True:
         before = producers.get(tensor)
         if before is None or sole(tensor) is None or before.outputs[0] in graph.outputs:

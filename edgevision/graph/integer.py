@@ -78,12 +78,17 @@ class _Integerizer:
             self._quantize(node)
         elif node.op == "DequantizeLinear":
             self._dequantize(node)
-        elif moves(node) and node.inputs[0] in state.qdq.quant:
+        elif (moves(node) and node.inputs[0] in state.qdq.quant) or self._joins_pieces(node):
             self._move(node)
         elif reads_bytes or rule is None or not rule(state, node):
             if reads_bytes:
                 state.refuse(node, f"{node.op} reads bytes, expected a DequantizeLinear ahead of it")
             state.nodes.append(node)
+
+    def _joins_pieces(self, node: Node) -> bool:
+        """Whether a Concat puts pieces of one quantised tensor together, as a roll does."""
+        quants = [self._state.qdq.quant.get(name) for name in node.inputs] if node.op == "Concat" else [None]
+        return quants[0] is not None and all(quant is quants[0] for quant in quants)
 
     def _move(self, node: Node) -> None:
         state = self._state

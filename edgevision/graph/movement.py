@@ -126,5 +126,7 @@ def strides_of(addresses: np.ndarray) -> tuple[int, tuple[int, ...]] | None:
         second = tuple(1 if a == axis else 0 for a in range(addresses.ndim))
         stride = int(addresses[second]) - first if extent > 1 else 0
         strides.append(stride)
-        expected = expected + (stride * np.arange(extent)).reshape([-1 if a == axis else 1 for a in range(addresses.ndim)])
+        expected = expected + (stride * np.arange(extent)).reshape(
+            [-1 if a == axis else 1 for a in range(addresses.ndim)]
+        )
     return (first, tuple(strides)) if np.array_equal(addresses, expected) else None

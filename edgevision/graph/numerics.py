@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 #: Version of quant/NUMERICS.md these functions follow; stands in every bundle's manifest.
-VERSION = 1
+VERSION = 2
 
 F = np.float32
 
@@ -31,6 +31,18 @@ ERF_Q = (
     0.11534876376390457,
     0.5048547387123108,
     1.0,
+)
+# gelu(x) = x (c P(c^2) + 1/2), c = x clamped to [-3.953125, 3.953125], where c P(c^2) is exactly 1/2 in binary32: our
+# own weighted least-squares fit of the normal distribution, error of gelu 1.7e-4, one hundredth of a usual step.
+GELU_BOUND = 3.953125
+GELU_P = (
+    2.4315147229003742e-08,
+    -1.67520011018496e-06,
+    4.943811291013844e-05,
+    -0.0008279801113530993,
+    0.00883800070732832,
+    -0.06471242755651474,
+    0.39797961711883545,
 )
 SQRT_HALF = float(F(0.7071067811865476))
 SIXTH = float(F(1 / 6))
@@ -137,13 +149,14 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """Section 5: x/2 * (1 + erf(x / sqrt 2)).
+    """Section 5: x times the normal distribution, a polynomial without division.
 
-    >>> [round(float(v), 6) for v in gelu(np.float32([-1, 0, 2]))]
-    [-0.158655, 0.0, 1.9545]
+    >>> [round(float(v), 3) for v in gelu(np.float32([-1, 0, 2, 9]))]
+    [-0.159, 0.0, 1.954, 9.0]
     """
     x = x.astype(F)
-    return (x * F(0.5)) * (erf(x * F(SQRT_HALF)) + F(1.0))
+    near = np.clip(x, F(-GELU_BOUND), F(GELU_BOUND))
+    return x * (near * _polynomial(near * near, GELU_P) + F(0.5))
 
 
 def exp(x: np.ndarray) -> np.ndarray:
@@ -234,7 +247,7 @@ def layer_norm(x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
     """Section 9: layer normalisation over the last axis.
 
     >>> layer_norm(np.float32([[1, 2, 3, 4]]), None, None, 0.0).round(3).tolist()
-    [[-1.3420000076293945, -0.4470000147819519, 0.4470000147819519, 1.3420000076293945]]
+    [[-1.3420000076293945, -0.44699999690055847, 0.44699999690055847, 1.3420000076293945]]
     """
     x = x.astype(F)
     share = F(1.0 / x.shape[-1])

@@ -7,6 +7,7 @@ operator that computes meets its quantisers directly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edgevision.graph.ir import Graph, Node, TensorType
@@ -33,11 +34,11 @@ def moves(node: Node) -> bool:
     return node.domain in ("", "ai.onnx") and node.op in MOVES and (node.op == "Split" or len(outputs) == 1)
 
 
-def _one_scale(graph: Graph, quantiser: Node) -> bool:
+def _one_scale(graph: Graph, quantiser: Node, types: Mapping[str, TensorType]) -> bool:
     """Whether a (De)QuantizeLinear has one constant scale, and bytes a movement can carry."""
     scale = graph.constants.get(quantiser.inputs[1])
     integers = quantiser.outputs[0] if quantiser.op == "QuantizeLinear" else quantiser.inputs[0]
-    return scale is not None and scale.size == 1 and graph.types[integers].dtype in ("uint8", "int8")
+    return scale is not None and scale.size == 1 and types[integers].dtype in ("uint8", "int8")
 
 
 def _sunk(graph: Graph) -> Graph:
@@ -48,7 +49,7 @@ def _sunk(graph: Graph) -> Graph:
     for node in graph.nodes:
         above = producers.get(node.inputs[0]) if node.inputs and moves(node) else None
         sinks = above is not None and above.op == "DequantizeLinear" and above.inputs[0] not in graph.constants
-        if above is None or not sinks or not _one_scale(graph, above):
+        if above is None or not sinks or not _one_scale(graph, above, types):
             nodes.append(node)
             continue
         dtype = types[above.inputs[0]].dtype
@@ -69,7 +70,11 @@ def _raised(graph: Graph) -> Graph:
         producers, readers, types = graph.producers(), graph.readers(), dict(graph.types)
         swapped: dict[int, list[Node]] = {}
         for node in graph.nodes:
-            above = producers.get(node.inputs[0]) if node.op == "QuantizeLinear" and _one_scale(graph, node) else None
+            above = (
+                producers.get(node.inputs[0])
+                if node.op == "QuantizeLinear" and _one_scale(graph, node, types)
+                else None
+            )
             if above is None or not moves(above) or len(above.outputs) > 1 or id(above) in swapped:
                 continue
             source, between, result = above.inputs[0], above.outputs[0], node.outputs[0]

@@ -1,8 +1,8 @@
 """Four-dimensional tensors that are no images: those a network reads along their last axis become rows of tokens.
 
-Kernels take a 4-d tensor for an image whose channels are axis 1. Layer norms, linear layers and softmaxes work along the
-last axis whatever the rank, and the elementwise operators between them do not care: all such tensors (N, H, W, C) are
-read as (N, H * W, C), with a Reshape where the region begins and ends. Nothing is computed differently.
+Kernels take a 4-d tensor for an image whose channels are axis 1. Layer norms, linear layers and softmaxes work along
+the last axis whatever the rank, and the elementwise operators between them do not care: all such tensors (N, H, W, C)
+are read as (N, H * W, C), with a Reshape where the region begins and ends. Nothing is computed differently.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _is_seed(node: Node, graph: Graph) -> bool:
 
 
 def _follows(node: Node, graph: Graph) -> bool:
-    """Whether an elementwise node gives the same result on tokens: operands alike, or constants that broadcast alike."""
+    """Whether an elementwise node gives the same result on tokens."""
     shape = graph.shape(node.outputs[0])
     if len(shape) != 4 or not all(graph.shape(o) == shape for o in node.outputs if o):
         return False

@@ -88,7 +88,8 @@ class MobileNetV2(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        # By inputs, not outputs: of a depthwise convolution torch counts the outputs of all groups, and signals vanish.
+        nn.init.kaiming_normal_(module.weight)
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
         nn.init.zeros_(module.bias)

@@ -128,7 +128,10 @@ REFUSED = {
         [*BYTES, node("DequantizeLinear", ["q", "s2", "z"], ["y"], name="last")], {"s2": np.float32(0.5)},
     ),
     "Max reads bytes": ([*BYTES, node("Max", ["q", "q"], ["m"], name="middle"), *LAST], {}),
-    "Concat reads bytes": ([*BYTES, node("Concat", ["q", "q"], ["m"], name="middle", axis=1), *LAST], {}),
+    "Concat reads bytes": (
+        [*BYTES, node("QuantizeLinear", ["x", "s2", "z"], ["r"]),
+         node("Concat", ["q", "r"], ["m"], name="middle", axis=1), *LAST], {"s2": np.float32(0.5)},
+    ),
     "above zero": ([*quantized("x", "y", "s0")], {"s0": np.float32(0)}),
     "got another type or a constant": ([*quantized("k", "a"), node("Add", ["x", "a"], ["y"])], {"k": array(1)}),
     "their.domain::Relu": ([node("Relu", ["x"], ["y"], domain="their.domain")], {}),

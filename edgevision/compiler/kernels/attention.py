@@ -30,13 +30,11 @@ class Strided:
     Attributes:
         offset, strides: elements to the first one, and along the four axes.
         elements: of the whole buffer.
-        zero: zero point of bytes.
     """
 
     offset: int
     strides: tuple[int, int, int, int]
     elements: int
-    zero: int = 0
 
     def at(self, batch: Any, head: Any, row: Any = 0, column: Any = 0) -> Any:
         """Address of an element."""
@@ -54,10 +52,10 @@ class Attention:
         dtype: float32, or uint8 with int32 accumulators.
         adds: strides of what is added to the scores (batch, head, query, key), parameters 3 + i.
         chain: from the weighted values to the output.
-        extras: (elements, dtype) of: scores' scale; each of `adds`; for bytes also the limits of a stored share and the
-            scale of the weighted values; then the chain's.
+        extras: (elements, dtype) of: scores' scale; each of `adds`; for bytes also the limits of a stored share, the
+            scale of the weighted values, and what is left of the four zero points (int32); then the chain's.
         tasks: parallel tasks; each has its own part of the scratch buffers.
-        share_zero: zero point of the quantised shares.
+        corrected: which zero points are not what the tile takes off anyway: those of q, k, the shares, v.
         parts: blocks of queries one head is cut into for the threads.
     """
 
@@ -78,7 +76,7 @@ class Attention:
     output_elements: int
     parts: int
     tasks: int
-    share_zero: int = 0
+    corrected: tuple[bool, bool, bool, bool] = (False, False, False, False)
 
     @property
     def integer(self) -> bool:
@@ -102,8 +100,7 @@ class Shapes:
 def shapes_of(spec: Attention, simd: Simd) -> Shapes:
     """Tiles and scratch sizes of one task."""
     group = k_group(simd, integer=spec.integer)
-    queries = -(-spec.queries // spec.parts)
-    rows, keys = tile_shape(queries, spec.keys, simd.lanes, simd.registers)
+    rows, keys = tile_shape(spec.queries, spec.keys, simd.lanes, simd.registers)
     _, values = tile_shape(rows, spec.width, simd.lanes, simd.registers)
     key_lanes = packed_lanes(spec.keys, simd.lanes, keys)
     value_lanes = packed_lanes(spec.width, simd.lanes, values)
@@ -114,8 +111,15 @@ def shapes_of(spec: Attention, simd: Simd) -> Shapes:
         value_lanes=value_lanes,
         pitch=-(-spec.keys // 16) * 16,
         key_elements=_whole(key_lanes * -(-spec.depth // group) * group),
-        value_elements=_whole(value_lanes * -(-spec.keys // group) * group) if spec.integer else 0,
+        # Float rows that fill whole vectors are read where they lie.
+        value_elements=_whole(value_lanes * -(-spec.keys // group) * group)
+        if spec.integer or value_lanes != spec.width
+        else 0,
     )
+
+
+def _or_zero(value: Any) -> Any:
+    return T.int32(0) if value is None else value
 
 
 def _whole(elements: int) -> int:
@@ -123,16 +127,17 @@ def _whole(elements: int) -> int:
 
 
 def scratch_of(spec: Attention, simd: Simd) -> list[tuple[int, str]]:
-    """(elements, dtype) of the scratch buffers: packed keys, scores, and for bytes packed values, shares, corrections."""
+    """(elements, dtype) of the scratch buffers: packed keys, scores, values; for bytes shares and corrections."""
     shapes = shapes_of(spec, simd)
     rows = shapes.row_tile[0]
     found = [
         (spec.tasks * shapes.key_elements, "int8" if spec.integer else "float32"),
         (spec.tasks * rows * shapes.pitch, "float32"),
     ]
+    if shapes.value_elements:
+        found.append((spec.tasks * shapes.value_elements, "int8" if spec.integer else "float32"))
     if spec.integer:
         found += [
-            (spec.tasks * shapes.value_elements, "int8"),
             (spec.tasks * rows * shapes.pitch, "uint8"),
             (spec.tasks * _whole(shapes.key_lanes), "int32"),
             (spec.tasks * _whole(shapes.value_lanes), "int32"),
@@ -150,9 +155,7 @@ def build(name: str, spec: Attention, simd: Simd) -> Any:
     parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
     with emit.kernel(name, parameters) as (buffers, made):
         extras = buffers[3 : 3 + len(spec.extras)]
-        writer = ChainWriter(
-            spec.chain, extras, buffers[-1], pixels_per_image=spec.queries, images=spec.batches
-        )
+        writer = ChainWriter(spec.chain, extras, buffers[-1], pixels_per_image=spec.queries, images=spec.batches)
         body = _Body(spec, simd, buffers[:3], extras, buffers[3 + len(spec.extras) : -1], writer)
         jobs = spec.batches * spec.heads * spec.parts
         each = -(-jobs // spec.tasks)
@@ -167,22 +170,31 @@ class _Body:
     """Emits one job: a part of the queries of one head."""
 
     def __init__(
-        self, spec: Attention, simd: Simd, operands: list[Any], extras: list[Any], scratch: list[Any], writer: ChainWriter
+        self,
+        spec: Attention,
+        simd: Simd,
+        operands: list[Any],
+        extras: list[Any],
+        scratch: list[Any],
+        writer: ChainWriter,
     ) -> None:
         self._spec, self._simd, self._extras, self._writer = spec, simd, extras, writer
         self._q, self._k, self._v = operands
         self._keys, self._scores = scratch[:2]
-        self._values, self._shares, self._key_sums, self._value_sums = (
-            scratch[2:] if spec.integer else (self._v, self._scores, None, None)
-        )
+        self._key_sums: Any = None
+        self._value_sums: Any = None
+        self._values = scratch[2] if len(scratch) > 2 else self._v
+        self._shares = self._scores
+        if spec.integer:
+            self._shares, self._key_sums, self._value_sums = scratch[3:]
         self._shapes = shapes_of(spec, simd)
         self._math = Arithmetic(exact=spec.chain.exact)
-        # What the tile still has to take off each operand after it has made bytes signed.
         self._shift = left_shift(simd) if spec.integer else 0
-        self._query_zero = spec.q.zero - self._shift if spec.integer else 0
-        self._key_zero = spec.k.zero - 128 if spec.integer else 0
-        self._share_zero = spec.share_zero - self._shift if spec.integer else 0
-        self._value_zero = spec.v.zero - 128 if spec.integer else 0
+        zeros: Any = extras[3 + len(spec.adds)] if spec.integer else None
+        # What the tile still has to take off each operand after it has made bytes signed; None where that is nothing.
+        self._query_zero, self._key_zero, self._share_zero, self._value_zero = (
+            zeros[index] if wanted else None for index, wanted in enumerate(spec.corrected)
+        )
 
     def job(self, job: Any, task: Any) -> None:
         spec = self._spec
@@ -191,14 +203,7 @@ class _Body:
         batch = emit.named(T.floordiv(head, spec.heads))
         head = emit.named(head - batch * spec.heads)
         self._pack(batch, head, task)
-        size = -(-spec.queries // spec.parts)
-        if spec.queries % spec.parts == 0:
-            self._blocks(batch, head, part * size, size, task)
-            return
-        for index in range(spec.parts):
-            with T.If(part == index), T.Then():
-                first = index * size
-                self._blocks(batch, head, T.int32(first), min(size, spec.queries - first), task)
+        self._blocks(batch, head, part, task)
 
     def _pack(self, batch: Any, head: Any, task: Any) -> None:
         spec, shapes, lanes = self._spec, self._shapes, self._simd.lanes
@@ -209,50 +214,67 @@ class _Body:
         pack_columns(
             self._k, source, key_stride, depth_stride, spec.depth, keys, self._keys, task * shapes.key_elements, group
         )
+        values = panels(spec.width, lanes, shapes.value_tile[1])
         if not spec.integer:
+            if shapes.value_elements:
+                source = emit.named(spec.v.at(batch, head))
+                pack_columns(
+                    self._v, source, spec.v.strides[3], spec.v.strides[2], spec.keys, values, self._values,
+                    task * shapes.value_elements, group,
+                )  # fmt: skip
             return
-        if self._query_zero:
+        if self._query_zero is not None:
             base = task * _whole(shapes.key_lanes)
             for panel, count in panel_runs(keys):
                 with T.serial(count) as p, T.serial(panel.valid) as lane:
                     key = panel.channel + p * panel.valid + lane
                     total = row_sum(self._k, source + key * key_stride, spec.depth, lanes) - 128 * spec.depth
-                    value = self._query_zero * (spec.depth * self._key_zero - total)
+                    value = self._query_zero * (spec.depth * _or_zero(self._key_zero) - total)
                     T.buffer_store(self._key_sums, value, [base + panel.weight_offset + p * panel.lanes + lane])
-        values = panels(spec.width, lanes, shapes.value_tile[1])
         source = emit.named(spec.v.at(batch, head))
         pack_rows(
             self._v, source, spec.v.strides[2], spec.keys, values, self._values, task * shapes.value_elements, group
         )
-        if self._share_zero:
+        if self._share_zero is not None:
             column_sums(
                 self._v, source, spec.v.strides[2], spec.keys, values, self._value_sums,
-                task * _whole(shapes.value_lanes), -self._share_zero,
-                spec.keys * self._share_zero * self._value_zero,
+                task * _whole(shapes.value_lanes), 0 - self._share_zero,
+                spec.keys * self._share_zero * _or_zero(self._value_zero),
             )  # fmt: skip
 
-    def _blocks(self, batch: Any, head: Any, first: Any, count: int, task: Any) -> None:
-        rows, pitch = self._shapes.row_tile[0], self._shapes.pitch
-        for start, blocks, size in emit.balanced(count, rows):
-            with T.serial(blocks) as block:
-                query = emit.named(first + start + block * size)
+    def _blocks(self, batch: Any, head: Any, part: Any, task: Any) -> None:
+        rows, pitch, parts = self._shapes.row_tile[0], self._shapes.pitch, self._spec.parts
+        for start, blocks, size in emit.balanced(self._spec.queries, rows):
+            begin = emit.named(T.floordiv(part * blocks, parts)) if parts > 1 else 0
+            count = T.floordiv((part + 1) * blocks, parts) - begin if parts > 1 else blocks
+            with T.serial(count) as block:
+                query = emit.named(start + (begin + block) * size)
                 scores = emit.named(task * (rows * pitch))
                 self._scored(batch, head, query, size, scores, task)
-                sums = [self._shared(batch, head, query + row, scores + row * pitch) for row in range(size)]
-                self._weighted(batch, head, query, size, scores, task, sums)
+                # What the end needs of each row: the sum of its quantised shares, or the factor its shares still lack.
+                ends = emit.Tile(size, 1, "int32" if self._spec.integer else "float32")
+                with T.serial(size) as row:
+                    end = self._shared(batch, head, query + row, emit.named(scores + row * pitch))
+                    if end is not None:
+                        emit.store(ends.buffer, row, end, 1)
+                self._weighted(batch, head, query, size, scores, task, ends)
 
     def _scored(self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any) -> None:
         """Q K^T of a block of queries, scaled, into the scratch rows."""
         spec, shapes, math = self._spec, self._shapes, self._math
         group = k_group(self._simd, integer=spec.integer)
         groups = -(-spec.depth // group)
-        operands = Operands(self._q, self._keys, self._key_sums if self._query_zero else None, None, spec.integer)
+        operands = Operands(
+            self._q, self._keys, self._key_sums if self._query_zero is not None else None, None, spec.integer
+        )
         base = emit.named(spec.q.at(batch, head, query))
         corrections: list[Any] = []
-        if self._key_zero:
-            for row in range(size):
+        if self._key_zero is not None:
+            held = emit.Tile(size, 1, "int32")
+            with T.serial(size) as row:
                 total = row_sum(self._q, base + row * spec.q.strides[2], spec.depth, self._simd.lanes)
-                corrections.append(emit.named(-self._key_zero * (total - spec.depth * self._shift)))
+                emit.store(held.buffer, row, (0 - self._key_zero) * (total - spec.depth * self._shift), 1)
+            corrections = [emit.named(held.get(row)) for row in range(size)]
         for panel, count in panel_runs(panels(spec.keys, self._simd.lanes, shapes.row_tile[1])):
             with T.serial(count) as p:
                 lane = emit.named(panel.weight_offset + p * panel.lanes)
@@ -273,7 +295,7 @@ class _Body:
                     emit.store(self._scores, scores + row * shapes.pitch + key + first, value, width)
 
     def _shared(self, batch: Any, head: Any, query: Any, row: Any) -> Any:
-        """Softmax of one row of scores after what is added to them; for bytes also quantised, and their sum returned."""
+        """Softmax of one row of scores after what is added to them; bytes are quantised, and their sum is returned."""
         spec, lanes = self._spec, self._simd.lanes
         for index, strided in enumerate(spec.adds):
             base = emit.named(strided.at(batch, head, query))
@@ -298,16 +320,14 @@ class _Body:
             emit.store(self._shares, row + column, emit.cast(steps, "uint8", width), width)
 
         over_row(-(-spec.keys // lanes) * lanes, lanes, quantise)
-        return row_sum(self._shares, row, spec.keys, lanes) if self._value_zero else None
+        return None if self._value_zero is None else row_sum(self._shares, row, spec.keys, lanes)
 
-    def _weighted(
-        self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any, sums: list[Any]
-    ) -> None:
+    def _weighted(self, batch: Any, head: Any, query: Any, size: int, scores: Any, task: Any, ends: emit.Tile) -> None:
         """Shares times V, through the chain, to the output."""
         spec, shapes = self._spec, self._shapes
         group = k_group(self._simd, integer=spec.integer)
         groups = -(-spec.keys // group)
-        bias = self._value_sums if self._share_zero else None
+        bias = self._value_sums if self._share_zero is not None else None
         operands = Operands(self._shares, self._values, bias, None, spec.integer)
         source = emit.named(spec.v.at(batch, head))
         for panel, count in panel_runs(panels(spec.width, self._simd.lanes, shapes.value_tile[1])):
@@ -316,17 +336,17 @@ class _Body:
                 column = emit.named(panel.channel + p * panel.valid)
                 tile = DenseTile(operands, self._simd, panel, task * _whole(shapes.value_lanes) + lane, size)
                 tile.start()
-                if spec.integer:
+                if shapes.value_elements:
                     weights, pitch = task * (shapes.value_elements // group) + lane * groups, None
                 else:
                     weights, pitch = source + column, spec.v.strides[2]
                 tile.accumulate(range(size), lambda i, k: scores + i * shapes.pitch + k, weights, groups, pitch=pitch)
                 for row, first, width, value in tile.accumulators():
-                    if spec.integer and sums[row] is not None:
-                        away = sums[row] - spec.keys * self._shift
-                        value = value + emit.splat(-self._value_zero * away, width)
+                    if self._value_zero is not None:
+                        away = ends.get(row) - spec.keys * self._shift
+                        value = value + emit.splat((0 - self._value_zero) * away, width)
                     for piece, part in emit.powers_of_two(min(width, panel.valid - first), width):
-                        self._finish(value, piece, part, width, sums[row], batch, head, query + row, column + first)
+                        self._finish(value, piece, part, width, ends.get(row), batch, head, query + row, column + first)
 
     def _finish(
         self, value: Any, piece: int, part: int, width: int, factor: Any, batch: Any, head: Any, query: Any, column: Any

@@ -39,7 +39,7 @@ class Deform:
 
 
 def segments(channels: int, group: int, offset_group: int) -> list[list[tuple[int, int, int]]]:
-    """For each offset group, the runs of its channels within one convolution group: (first channel, count, that group).
+    """For each offset group, the runs of its channels that lie in one convolution group: (first channel, count, group).
 
     >>> segments(8, 2, 1)
     [[(0, 4, 0), (4, 4, 1)]]

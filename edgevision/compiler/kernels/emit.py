@@ -116,6 +116,10 @@ class Tile:
         """Replace accumulator `index`."""
         store(self.buffer, index * self.width, value, self.width)
 
+    def set_part(self, index: int, first: int, value: Expr, width: int) -> None:
+        """Replace `width` lanes of accumulator `index` from `first`."""
+        store(self.buffer, index * self.width + first, value, width)
+
     def add(self, index: int, value: Expr) -> None:
         """Add to accumulator `index`."""
         self.set(index, self.get(index) + value)

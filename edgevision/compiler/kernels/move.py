@@ -51,8 +51,12 @@ def build(name: str, spec: Move, simd: Simd) -> Any:
         count = per_task if outer % per_task == 0 else T.min(per_task, outer - task * per_task)
         with T.serial(count) as step:
             index = emit.named(task * per_task + step)
-            source = buffers[1][index] if spec.starts > 1 else spec.first + index * (spec.loops[0][1] if spec.loops else 0)
-            _copy(buffers[0], buffers[-1], emit.named(source), emit.named(index * block + spec.output_offset), inner, simd)
+            source = (
+                buffers[1][index] if spec.starts > 1 else spec.first + index * (spec.loops[0][1] if spec.loops else 0)
+            )
+            _copy(
+                buffers[0], buffers[-1], emit.named(source), emit.named(index * block + spec.output_offset), inner, simd
+            )
     return made[0]
 
 

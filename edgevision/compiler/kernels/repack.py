@@ -43,7 +43,9 @@ def pack_columns(
             whole = depth // group
             if whole:
                 with T.serial(whole) as g:
-                    _word(source, read + g * (group * depth_stride), depth_stride, packed, write + g * pitch, group, group)
+                    _word(
+                        source, read + g * (group * depth_stride), depth_stride, packed, write + g * pitch, group, group
+                    )
             if depth % group:
                 at = read + whole * group * depth_stride
                 _word(source, at, depth_stride, packed, write + whole * pitch, depth % group, group)
@@ -63,7 +65,7 @@ def _word(source: Any, read: Any, stride: int, packed: Any, write: Any, count: i
 def pack_rows(
     source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], packed: Any, packed_base: Any, group: int
 ) -> None:
-    """Pack a right operand of bytes stored row by row: row k of the product's depth is `key_stride` bytes after k - 1."""
+    """Pack a right operand of bytes stored row by row: depth k is `key_stride` bytes after depth k - 1."""
     groups = -(-keys // group)
     for panel, count in panel_runs(found):
         with T.serial(count) as p, T.serial(groups) as g:
@@ -110,7 +112,15 @@ def _interleaved(
 
 
 def column_sums(
-    source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], sums: Any, sums_base: Any, factor: int, constant: int
+    source: Any,
+    base: Any,
+    key_stride: int,
+    keys: int,
+    found: list[Panel],
+    sums: Any,
+    sums_base: Any,
+    factor: Any,
+    constant: Any,
 ) -> None:
     """For each column of bytes: factor * sum(byte - 128) + constant, in the lanes of the panels."""
     for panel, count in panel_runs(found):
@@ -122,5 +132,16 @@ def column_sums(
                 with T.serial(keys) as key:
                     row = emit.load(source, base + key * key_stride + column + offset, width)
                     acc.add(0, emit.cast(row, "int32", width))
-                value = acc.get(0) * emit.i32(factor, width) + emit.i32(constant, width)
+                value = acc.get(0) * emit.splat(factor, width) + emit.splat(constant, width)
                 emit.store(sums, sums_base + panel.weight_offset + p * panel.lanes + offset, value, width)
+
+
+def strided_sum(buffer: Any, address: Any, stride: int, count: int, lanes: int) -> Any:
+    """Sum of `count` bytes that lie `stride` apart, as int32."""
+    if stride == 1:
+        return row_sum(buffer, address, count, lanes)
+    total = emit.Tile(1, 1, "int32")
+    total.set(0, T.int32(0))
+    with T.serial(count) as index:
+        total.add(0, emit.cast(buffer[address + index * stride], "int32", 1))
+    return emit.named(total.get(0))

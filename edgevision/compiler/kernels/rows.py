@@ -42,7 +42,9 @@ class RowReduction:
             with T.serial(full) as step:
                 for part in range(parts):
                     for row in range(rows):
-                        self._take(row, part, 0, self._lanes, value(row, step * RUNNING + part * self._lanes, self._lanes))
+                        self._take(
+                            row, part, 0, self._lanes, value(row, step * RUNNING + part * self._lanes, self._lanes)
+                        )
         for offset, width in emit.powers_of_two(tail, self._lanes):
             part, first = divmod(offset, self._lanes)
             for row in range(rows):
@@ -60,7 +62,9 @@ class RowReduction:
         vectors = [self._tile.get(row * parts + part) for part in range(parts)]
         while len(vectors) > 1:
             half = len(vectors) // 2
-            vectors = [emit.named(self._combine(a, b, self._lanes)) for a, b in zip(vectors, vectors[half:], strict=False)]
+            vectors = [
+                emit.named(self._combine(a, b, self._lanes)) for a, b in zip(vectors, vectors[half:], strict=False)
+            ]
         width, vector = self._lanes, vectors[0]
         while width > 1:
             width //= 2

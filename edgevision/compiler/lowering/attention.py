@@ -10,6 +10,7 @@ import numpy as np
 from edgevision.compiler.kernels import attention
 from edgevision.compiler.kernels.attention import Strided
 from edgevision.compiler.kernels.chain import Chain
+from edgevision.compiler.kernels.tile import left_shift
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
@@ -25,22 +26,24 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     shapes = [_four(builder.graph.shape(name)) for name in node.inputs[:3]]
     (batches, heads, queries, depth), (*_, keys), (*_, width) = shapes
     integer = "zeros" in node.attributes
-    zeros = node.get("zeros", (0, 0, 0))
     q, k, v = (
-        _operand(builder, name, shape, axis, zero, integer)
-        for name, shape, axis, zero in zip(node.inputs[:3], shapes, (3, 2, 3), zeros, strict=True)
+        _operand(builder, name, shape, axis, integer)
+        for name, shape, axis in zip(node.inputs[:3], shapes, (3, 2, 3), strict=True)
     )
     swapped = replace(k[1], strides=(*k[1].strides[:2], k[1].strides[3], k[1].strides[2]))
     tail = Tail(builder, node.outputs[0])
     tail.extra(builder.constant(np.asarray(node.attributes["scale"], np.float32)))
     adds = [_added(builder, tail, name) for name in node.inputs[3:]]
     chain, pitch = Chain((), tail.chain(heads * width).store, builder.exact), heads * width
-    share_zero = 0
+    corrected = (False, False, False, False)
     if integer:
         share = node.attributes["share"]
-        share_zero = share.zero
         tail.extra(builder.limits_constant(share, 0, 255))
         tail.extra(builder.constant(np.asarray(node.attributes["product_scale"], np.float32)))
+        shift, zeros = left_shift(builder.simd), node.attributes["zeros"]
+        left = np.array([zeros[0] - shift, zeros[1] - 128, share.zero - shift, zeros[2] - 128], np.int32)
+        tail.extra(builder.constant(left))
+        corrected = (bool(left[0]), bool(left[1]), bool(left[2]), bool(left[3]))
         if node.attributes["out"] is not None:
             out, low, high = (node.attributes[name] for name in ("out", "low", "high"))
             chain = Chain((), tail.byte_store(out, low, high, pitch), exact=True)
@@ -50,7 +53,7 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     elements = batches * queries * pitch
     spec = attention.Attention(
         batches, heads, queries, keys, depth, width, q[1], swapped, v[1], "uint8" if integer else "float32",
-        tuple(adds), chain, tail.shapes(), pitch, elements, parts, tasks, share_zero,
+        tuple(adds), chain, tail.shapes(), pitch, elements, parts, tasks, corrected,
     )  # fmt: skip
     scratch = [builder.new(count, dtype) for count, dtype in attention.scratch_of(spec, builder.simd)]
     output = builder.new(elements, chain.store.dtype)
@@ -68,17 +71,16 @@ def _four(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _operand(
-    builder: Builder, tensor: str, shape: tuple[int, ...], adjacent: int, zero: int, integer: bool
+    builder: Builder, tensor: str, shape: tuple[int, ...], adjacent: int, integer: bool
 ) -> tuple[int, Strided]:
     """Storage and strides of an operand whose elements along axis `adjacent` have to lie together."""
-    value = builder.moved(tensor)
+    value = builder.moved(tensor) if integer else builder.moved_float(tensor)
     affine = movement.strides_of(np.asarray(value.addresses).reshape(shape))
-    if affine is None or affine[1][adjacent] not in (0, 1) or (value.quant is not None and not integer):
-        storage = builder.planes(tensor) if value.quant is None else builder.dense_rows(tensor).storage
+    if affine is None or affine[1][adjacent] not in (0, 1):
+        value = builder.in_order(tensor, value)
         affine = movement.strides_of(np.arange(int(np.prod(shape))).reshape(shape))
-        value = Value(storage, builder.storages[storage].dtype, "planes", 0)
     assert affine is not None, "elements in order are affine"
-    return value.storage, Strided(affine[0], affine[1], builder.storages[value.storage].elements, zero)  # type: ignore[arg-type]
+    return value.storage, Strided(affine[0], affine[1], builder.storages[value.storage].elements)  # type: ignore[arg-type]
 
 
 def _added(builder: Builder, tail: Tail, tensor: str) -> Strided:

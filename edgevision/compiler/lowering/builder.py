@@ -163,17 +163,22 @@ class Builder:
         known = self.values[tensor]
         if "moved" in known:
             return known["moved"]
-        shape, extent = self.graph.shape(tensor), self.extent(tensor)
         if "rows" in known:
-            value = known["rows"]
-            starts = np.arange(extent.rows)[:, None] * value.pitch + value.offset
-            addresses = starts + np.arange(extent.channels)
-            if len(shape) == 4:
-                addresses = addresses.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
-        else:
-            value = known["planes"]
-            addresses = np.arange(extent.elements)
-        return replace(value, layout="moved", addresses=addresses.reshape(shape))
+            return self._addressed(tensor, known["rows"])
+        addresses = np.arange(self.extent(tensor).elements).reshape(self.graph.shape(tensor))
+        return replace(known["planes"], layout="moved", addresses=addresses)
+
+    def moved_float(self, tensor: str) -> Value:
+        """As `moved`, of float elements: bytes are dequantised first."""
+        value = self.moved(tensor)
+        return value if value.quant is None else self._addressed(tensor, self.float_rows(tensor))
+
+    def _addressed(self, tensor: str, rows: Value) -> Value:
+        shape, extent = self.graph.shape(tensor), self.extent(tensor)
+        addresses = np.arange(extent.rows)[:, None] * rows.pitch + rows.offset + np.arange(extent.channels)
+        if len(shape) == 4:
+            addresses = addresses.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
+        return replace(rows, layout="moved", addresses=addresses.reshape(shape))
 
     def put_moved(self, tensor: str, source: Value, addresses: np.ndarray) -> None:
         """Say that a tensor's elements are those of `source` at `addresses`."""
@@ -280,7 +285,7 @@ class Builder:
     # -- helpers ----------------------------------------------------------------------------------------------------
 
     def _rows_of_moved(self, tensor: str, value: Value) -> None:
-        """Read moved elements as rows with a pitch, else through a table, when the channels of each row are together."""
+        """Moved elements as rows with a pitch, else through a table, where the channels of each row are together."""
         addresses = _channels_last(value.addresses)
         starts = addresses[:, 0]
         if not np.array_equal(addresses, starts[:, None] + np.arange(addresses.shape[1])):
@@ -299,6 +304,10 @@ class Builder:
         self.move(value, np.asarray(addresses), output, 0, tensor)
         layout_: Any = "rows" if as_rows else "planes"
         return Value(output, value.dtype, layout_, self.extent(tensor).channels if as_rows else 0, 0, value.quant)
+
+    def in_order(self, tensor: str, value: Value) -> Value:
+        """A copy of moved elements in the order ONNX gives them; bytes stay bytes."""
+        return self._copied_in_order(tensor, value, as_rows=False)
 
     def move(self, value: Value, addresses: np.ndarray, output: int, offset: int, label: str) -> None:
         """Copy the elements at `addresses` to `output`, one after another from `offset`."""
@@ -336,8 +345,6 @@ def _channels_last(addresses: np.ndarray | None) -> np.ndarray:
     return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
 
 
-def operand_of(
-    value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None
-) -> Operand:
+def operand_of(value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None) -> Operand:
     """A value as a chain operand; `quant` and `table` are the parameters that hold its quantisation and row table."""
     return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant, table)

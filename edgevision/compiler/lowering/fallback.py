@@ -6,7 +6,7 @@ like any other. This is what makes the compiler complete; the families in `kerne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,8 @@ from tvm.relax import transform as relax_transform
 from tvm.relax.frontend.onnx import from_onnx
 
 from edgevision.compiler.lowering.builder import Builder, Call
-from edgevision.compiler.lowering.schedule import scheduled
+from edgevision.compiler.lowering.schedule import build, legalised
 from edgevision.compiler.lowering.values import Storage
-from edgevision.compiler.simd import Simd
 from edgevision.errors import Unsupported
 from edgevision.graph import ir
 from edgevision.graph.ir import Node
@@ -55,10 +54,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _legalised(model: Any, target: Any) -> Any:
-    module = from_onnx(model, keep_params_in_input=False)
+    with warnings.catch_warnings():
+        # It warns of every tensor whose name it writes with other letters.
+        warnings.simplefilter("ignore")
+        module = from_onnx(model, keep_params_in_input=False)
     passes = [
         relax_transform.DecomposeOpsForInference(),
         relax_transform.CanonicalizeBindings(),
+        # Polynomials that become vectors, where the C library would be called for every element.
+        relax_transform.FastMathTransform(),
         relax_transform.LegalizeOps(),
         relax_transform.AnnotateTIROpPattern(),
         relax_transform.FoldConstant(),
@@ -142,25 +146,8 @@ class _Walk:
 
     def _kernel(self, hint: str) -> str:
         if hint not in self._names:
-            # Without the symbol, which counts the operators of this network, equal kernels are the same.
-            function = self._module[hint].without_attr("global_symbol")
-            # TVM's own string type is no plain value.
-            spec = Legalised(str(hint), str(tvm.ir.save_json(function)))
-            self._names[hint] = self._builder.kernel("fallback", build, spec)
+            self._names[hint] = self._builder.kernel("fallback", build, legalised(hint, self._module[hint]))
         return self._names[hint]
-
-
-@dataclass(frozen=True)
-class Legalised:
-    """A kernel as TVM's lowering leaves it: the operators fused into it, and the unscheduled function as TVM's JSON."""
-
-    operators: str
-    function: str
-
-
-def build(name: str, spec: Legalised, simd: Simd) -> Any:
-    """Return the kernel, scheduled, as a TIR function."""
-    return scheduled(tvm.ir.load_json(spec.function), simd.lanes).with_attr("global_symbol", name)
 
 
 def _shape(type_: Any) -> tuple[int, ...]:

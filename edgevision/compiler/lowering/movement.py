@@ -22,34 +22,26 @@ RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 
 
 def lower_movement(builder: Builder, node: Node) -> bool:
-    """Every operator of `movement.MOVEMENTS`: nothing is computed until a reader cannot take the elements as they lie."""
+    """Operators of `movement.MOVEMENTS`: nothing is computed until a reader cannot take the elements as they lie."""
     source = node.inputs[0]
     if builder.graph.types[source].dtype not in STORED:
         return False
     builder.materialise(source)
     if node.op in RESHAPES and _same_bytes(builder, source, node.outputs[0]):
         return True
-    value = _per_tensor(builder, source)
-    if node.op == "Split" and "rows" in builder.values[source] and _split_rows(builder, node, value):
+    value = builder.moved(source)
+    if value.quant is not None and not value.quant.per_tensor:
+        value = builder.moved_float(source)
+    elif node.op == "Split" and "rows" in builder.values[source] and _split_rows(builder, node):
         return True
     outputs = [name for name in node.outputs if name]
     shapes = [builder.graph.shape(name) for name in outputs]
-    moved = builder.moved(source) if value is None else value
-    found = movement.moved(node, np.asarray(moved.addresses), builder.graph.constants, shapes)
+    found = movement.moved(node, np.asarray(value.addresses), builder.graph.constants, shapes)
     if found is None:
         return False
     for output, addresses in zip(outputs, found, strict=False):
-        builder.put_moved(output, moved, addresses)
+        builder.put_moved(output, value, addresses)
     return True
-
-
-def _per_tensor(builder: Builder, tensor: str) -> Value | None:
-    """Elements that are float by themselves, when those stored have one scale per channel; None else."""
-    value = builder.moved(tensor)
-    if value.quant is None or value.quant.per_tensor:
-        return None
-    builder.float_rows(tensor)
-    return builder.moved(f"{tensor}:float")
 
 
 def _same_bytes(builder: Builder, source: str, target: str) -> bool:
@@ -60,20 +52,20 @@ def _same_bytes(builder: Builder, source: str, target: str) -> bool:
         for value in list(known.values()):
             builder.put(target, value)
         return True
-    value = known.get("rows") if rows_are_planes(before) else known.get("planes")
-    if value is None or (value.quant is not None and not value.quant.per_tensor):
+    lies = known.get("rows") if rows_are_planes(before) else known.get("planes")
+    if lies is None or (lies.quant is not None and not lies.quant.per_tensor):
         return False
-    if value.layout == "rows" and (value.pitch != builder.extent(source).channels or value.offset):
+    if lies.layout == "rows" and (lies.pitch != builder.extent(source).channels or lies.offset):
         return False
-    builder.put_as_onnx(target, value.storage, value.dtype, value.quant)
+    builder.put_as_onnx(target, lies.storage, lies.dtype, lies.quant)
     return True
 
 
-def _split_rows(builder: Builder, node: Node, value: Value | None) -> bool:
+def _split_rows(builder: Builder, node: Node) -> bool:
     """Split along channels: views with a pitch."""
     shape = builder.graph.shape(node.inputs[0])
     axis = int(node.get("axis", 0)) % len(shape)
-    if value is not None or axis != _channel_axis(shape):
+    if axis != _channel_axis(shape):
         return False
     rows = builder.values[node.inputs[0]]["rows"]
     offset = rows.offset
@@ -120,10 +112,7 @@ def _concat_outer(builder: Builder, node: Node) -> None:
     output = builder.new(builder.graph.types[node.outputs[0]].elements, dtype)
     offset = 0
     for name in node.inputs:
-        value = builder.moved(name)
-        if value.quant is not None:
-            builder.float_rows(name)
-            value = builder.moved(f"{name}:float")
+        value = builder.moved_float(name)
         builder.move(value, np.asarray(value.addresses), output, offset, f"{node.name} <- {name}")
         offset += builder.graph.types[name].elements
     builder.put_as_onnx(node.outputs[0], output, dtype)

@@ -75,15 +75,21 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
         tail.extra(builder.constant(node.attributes["table"]))
         inputs = [operand_of(values[0], indices[0], 0)]
     else:
+        points: list[int | None] = [None, None]
         if operation == "add":
-            tail.extra(builder.constant(node.attributes["multipliers"]))
-        tail.extra(builder.constant(node.attributes["scale"]))
-        points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
+            attributes = node.attributes
+            factors = byte_kernels.add_factors(attributes["multipliers"], attributes["scale"], zeros)
+            most = 255.0 * float(np.abs(factors).max(axis=1).sum())
+            tail.extra(builder.constant(factors))
+        else:
+            most = 255.0 ** len(values) * float(np.max(node.attributes["scale"]))
+            tail.extra(builder.constant(node.attributes["scale"]))
+            points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
         inputs = [operand_of(v, i, p, q) for v, i, p, q in zip(values, indices, parameters, points, strict=True)]
     chain = Chain((), Store("uint8", pitch=extent.channels), exact=True)
     if operation != "lookup":
         low, high = int(node.attributes["low"]), int(node.attributes["high"])
-        chain = Chain((), tail.byte_store(out, low, high, extent.channels), exact=True)
+        chain = Chain((), tail.byte_store(out, low, high, extent.channels, most=most), exact=True)
     output = builder.new(extent.elements, "uint8")
     spec = byte_kernels.Bytes(
         operation,  # type: ignore[arg-type]

@@ -19,8 +19,9 @@ SOFTMAX_TASKS = 8
 
 def lower_layer_norm(builder: Builder, node: Node) -> bool:
     """LayerNormalization over the last axis, with whatever chain follows it."""
-    parameters = [builder.graph.constants.get(name) for name in node.inputs[1:] if name]
-    if not _rows_of(builder, node) or any(p is None or p.dtype != np.float32 for p in parameters):
+    names = [name for name in node.inputs[1:] if name]
+    parameters = [builder.graph.constants[name] for name in names if name in builder.graph.constants]
+    if not _rows_of(builder, node) or len(parameters) < len(names) or any(p.dtype != np.float32 for p in parameters):
         return False
     if len([name for name in node.outputs if name]) > 1:
         return False
