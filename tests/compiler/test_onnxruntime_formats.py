@@ -3,14 +3,16 @@
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.execution import run_on
 from helpers.quantised import FORMATS, image_shape, quantised
 from helpers.walking import HOST, walk
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
-from edgevision import compiler
+from edgevision import compiler, target
 from edgevision.errors import Unsupported
 from edgevision.graph import reference
+from edgevision.machine import resolve
 
 IDS = [f"{'channel' if c else 'tensor'}-{a.name}-{w.name}{'-symmetric' if s else ''}" for c, a, w, s in FORMATS]
 
@@ -57,6 +59,14 @@ def test_no_multiplication_of_cas_vit_stays_float(form):
 
 def test_cas_vit_compiled():
     compare(quantised("cas_vit", *FORMATS[0]), 4)
+
+
+@pytest.mark.parametrize("name", ["rpi4", "zynq7020-ps"])
+def test_the_residual_network_on_arm(name):
+    model = quantised("residual", *FORMATS[7])
+    x = np.random.default_rng(5).standard_normal(image_shape(model)).astype(np.float32)
+    program = compiler.compile_graph(model, resolve(target.load(name)))
+    assert np.array_equal(run_on(program, x), reference.run(model, x)[0])
 
 
 def test_the_operator_format_is_refused_with_the_way_to_the_other():

@@ -39,10 +39,7 @@ class Deform:
 
 
 def segments(channels: int, group: int, offset_group: int) -> list[list[tuple[int, int, int]]]:
-    """For each offset group, runs of its channels: (first channel, count, first position in the columns of tap 0).
-
-    Positions are counted in channels and assume one tap; tap t of convolution group g lies g * (taps - 1) + t groups
-    on.
+    """For each offset group, the runs of its channels that lie in one convolution group: (first channel, count, group).
 
     >>> segments(8, 2, 1)
     [[(0, 4, 0), (4, 4, 1)]]
@@ -115,9 +112,9 @@ class _Body:
                 source = (image * window.height + y) * window.width + x
                 corners.append((emit.named(source * spec.pitches[0] + spec.offsets[0]), emit.named(scaled * wx)))
         per_group = spec.channels // spec.group
-        for first, count, position in runs:
-            inner = first - position * per_group
-            base = emit.named(pixel * taps * spec.channels + (position * taps + tap) * per_group + inner)
+        for first, count, group in runs:
+            inner = first - group * per_group
+            base = emit.named(pixel * taps * spec.channels + (group * taps + tap) * per_group + inner)
             full, tail = divmod(count, self._simd.lanes)
             if full:
                 with T.serial(full) as v:
