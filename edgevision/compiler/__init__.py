@@ -1,6 +1,6 @@
 """The compiler: an ONNX graph becomes kernels, a plan and constants for one target.
 
-    program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
+program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
 """
 
 from __future__ import annotations
