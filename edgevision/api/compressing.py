@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from edgevision.data import DataSet
     from edgevision.zoo.model import Model
 
-#: Networks whose weights come in a package.
-PRETRAINED = ("efficientnet_lite0",)
-
 
 def compress(
     model: str = "cas_vit",
@@ -148,7 +145,7 @@ def find_weights(
     if found:
         meta = read_checkpoint(found[-1]).meta
         return WeightsOrigin(found[-1], str(meta.detail.get("data", "")) or None if meta else None)
-    if model in PRETRAINED:
+    if zoo.pretrained(model):
         return WeightsOrigin(None)
     zoo.known_name(model)
     raise UsageError(

@@ -87,6 +87,7 @@ def deploy(
     run: bool = False,
     device: str | None = None,
     static: bool = False,
+    tune: float | None = None,
     out: Path | str = DEFAULT_OUT,
     timeout: float = 60,
     overwrite: bool = False,
@@ -99,11 +100,13 @@ def deploy(
         target: a name of `edgevision list targets`.
         run: run the bundle's golden vectors afterwards.
         device: where; without it, the target's own default.
+        tune: minutes to search faster loops for operators that have no kernel of ours, timed on this machine or on a
+            `rpc:` device. What was searched before counts, so the same command again takes seconds.
         static: runner and kernels in one file.
         timeout: seconds the device may take for one step.
 
     Raises:
-        UsageError: no such artefact, target or device, or the bundle is already there.
+        UsageError: no such artefact, target or device, nowhere to time what is tuned, or the bundle is already there.
         Unsupported, DoesNotFit, ToolMissing: nothing was built; every reason.
         DeviceError, Mismatch: the bundle is built, but running it failed.
     """
@@ -111,6 +114,7 @@ def deploy(
     from edgevision import compiler
     from edgevision.compress.compressed import Compressed
     from edgevision.device import open_device
+    from edgevision.device.tuning import tuner_for
     from edgevision.files import refuse_overwrite
 
     workspace = Workspace(Path(out))
@@ -121,8 +125,9 @@ def deploy(
     refuse_overwrite(place, overwrite=overwrite)
     # Opened first: a device that is not there should not cost the time of a build.
     where = open_device(device or chosen.default_device, chosen, timeout=timeout) if run else None
+    tuner = None if tune is None else tuner_for(device, chosen, minutes=tune, timeout=timeout)
     graph = compressed.graph()
-    program = compiler.compile_graph(graph, chosen, progress=progress)
+    program = compiler.compile_graph(graph, chosen, tuner=tuner, progress=progress)
     origin = _origin(compressed.info)
     images = _images(compressed.info)
     progress("golden vectors", 0, 1)

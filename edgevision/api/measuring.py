@@ -57,7 +57,8 @@ def profile(
     Args:
         bundles: folders, or names in `out`; without any the newest that can be timed.
         every: all bundles in `out` of the newest one's model and target instead.
-        against: runtimes to compare with: "onnxruntime".
+        against: runtimes to compare with: "onnxruntime", "openvino", "ncnn". The last two are extra packages, and ncnn
+            runs float networks alone.
         device: where; without it, the default of the target they were built for.
         seconds: measured time per engine.
         limit: test images for accuracy; all without it.
@@ -66,6 +67,7 @@ def profile(
     Raises:
         UsageError: nothing to profile, or bundles that do not belong together.
         Unsupported: the device is an emulator, whose times say nothing.
+        ToolMissing: a runtime to compare with is not installed.
         Mismatch, DeviceError: a bundle changed, or its device failed.
     """
     from edgevision.bundle import Bundle

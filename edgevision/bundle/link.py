@@ -7,13 +7,13 @@ same bytes. Results that do not depend on a network are kept in a per-user cache
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from edgevision.bundle.objects import HOOKS, ObjectSymbols, symbol_of
 from edgevision.bundle.toolchain import Compiler, need_compiler
+from edgevision.cache import cache_folder
 from edgevision.compiler.program import Program
 from edgevision.files import write_atomic
 from edgevision.target import Target
@@ -22,32 +22,29 @@ RUNNER = Path(__file__).resolve().parent / "runner"
 
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
 _LINK = ("-s", "-Wl,--build-id=none")
+#: Every object file brings the same few helpers; those of the first are kept.
+_ONCE = ("-Wl,--gc-sections",)
 _LIBRARIES = ("-lpthread", "-lm")
 _WALK = ("cpu.c", "error.c", "hooks.c", "plan.c", "pool.c", "runner.c", "sha256.c", "storage.c")
 _COMMAND = ("main.c", "options.c")
 
 
-def cache_folder() -> Path:
-    """Folder of things built once: $EDGEVISION_CACHE, else edgevision/ in the user's cache folder."""
-    if os.environ.get("EDGEVISION_CACHE"):
-        return Path(os.environ["EDGEVISION_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgevision"
-
-
 def kernels_id(program: Program) -> str:
-    """Identity of the kernels, written into the plan and into what is linked: sha256 of the object file."""
-    return hashlib.sha256(program.objects).hexdigest()
+    """Identity of the kernels, written into the plan and into what is linked: sha256 of the object files."""
+    digest = hashlib.sha256()
+    for content in program.objects:
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
 
 
 def link_kernels(program: Program, compiler: Compiler) -> bytes:
     """Return kernels.so: the program's kernels, self-contained but for libc and libm."""
 
     def build(folder: Path) -> None:
-        (folder / "kernels.o").write_bytes(program.objects)
+        objects = _kernels(program, folder)
         (folder / "identity.c").write_text(_identity(program))
-        sources = ("identity.c", _copied("kernel_side.c", folder), "kernels.o")
-        compiler.run([*_FLAGS, "-fPIC", "-shared", *_LINK, *sources, "-lm", "-o", "result"], cwd=folder)
+        sources = ("identity.c", _copied("kernel_side.c", folder), *objects)
+        compiler.run([*_FLAGS, "-fPIC", "-shared", *_LINK, *_ONCE, *sources, "-lm", "-o", "result"], cwd=folder)
 
     return _scratch(build)
 
@@ -56,12 +53,12 @@ def link_static(program: Program, symbols: ObjectSymbols, compiler: Compiler) ->
     """Return one static file: runner and kernels, no dynamic loader needed."""
 
     def build(folder: Path) -> None:
-        (folder / "kernels.o").write_bytes(program.objects)
+        kernels = _kernels(program, folder)
         (folder / "identity.c").write_text(_identity(program))
         (folder / "table.c").write_text(_table(program, symbols))
         sources = [_copied(name, folder) for name in (*_WALK, *_COMMAND, "kernels_static.c", "kernel_side.c")]
-        objects = ["identity.c", "table.c", "kernels.o"]
-        compiler.run([*_FLAGS, *_LINK, *sources, *objects, *_LIBRARIES, "-o", "result"], cwd=folder)
+        objects = ["identity.c", "table.c", *kernels]
+        compiler.run([*_FLAGS, *_LINK, *_ONCE, *sources, *objects, *_LIBRARIES, "-o", "result"], cwd=folder)
 
     return _scratch(build)
 
@@ -99,6 +96,13 @@ def _scratch(build: Callable[[Path], None]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgevision-") as name:
         build(Path(name))
         return (Path(name) / "result").read_bytes()
+
+
+def _kernels(program: Program, folder: Path) -> list[str]:
+    names = [f"kernel_{index}.o" for index in range(len(program.objects))]
+    for name, content in zip(names, program.objects, strict=True):
+        (folder / name).write_bytes(content)
+    return names
 
 
 def _copied(name: str, folder: Path) -> str:

@@ -1,8 +1,9 @@
-"""What is inside the object file a program carries: its architecture, its kernels, and what they want from outside."""
+"""What is inside the object files a program carries: its architecture, its kernels, and what they want from outside."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elftools.common.exceptions import ELFError
@@ -23,7 +24,7 @@ _MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64", "armv7": "EM_ARM"}
 
 @dataclass(frozen=True)
 class ObjectSymbols:
-    """Global symbols of an object file."""
+    """Global symbols of object files; `undefined` are those none of them defines."""
 
     machine: str
     defined: frozenset[str]
@@ -35,25 +36,30 @@ class ObjectSymbols:
         return frozenset(name for name in self.defined if name.startswith("__TVM"))
 
 
-def read_symbols(content: bytes) -> ObjectSymbols:
-    """Read the symbol table of an ELF object.
+def read_symbols(objects: Sequence[bytes]) -> ObjectSymbols:
+    """Read the symbol tables of ELF objects that are linked together.
 
     Raises:
-        Unsupported: the bytes are not an ELF object file.
+        Unsupported: some are not ELF object files, or not for the same machine.
     """
+    machines: set[str] = set()
+    defined: set[str] = set()
+    undefined: set[str] = set()
     try:
-        file = ELFFile(io.BytesIO(content))
-        defined: set[str] = set()
-        undefined: set[str] = set()
-        for section in file.iter_sections():
-            if not isinstance(section, SymbolTableSection):
-                continue
-            for symbol in section.iter_symbols():
-                if symbol.name and symbol["st_info"]["bind"] != "STB_LOCAL":
-                    (undefined if symbol["st_shndx"] == "SHN_UNDEF" else defined).add(symbol.name)
-        return ObjectSymbols(file["e_machine"], frozenset(defined), frozenset(undefined))
+        for content in objects:
+            file = ELFFile(io.BytesIO(content))
+            machines.add(file["e_machine"])
+            for section in file.iter_sections():
+                if not isinstance(section, SymbolTableSection):
+                    continue
+                for symbol in section.iter_symbols():
+                    if symbol.name and symbol["st_info"]["bind"] != "STB_LOCAL":
+                        (undefined if symbol["st_shndx"] == "SHN_UNDEF" else defined).add(symbol.name)
     except (ELFError, KeyError, ValueError, OverflowError) as error:
         raise Unsupported(f"the kernels are not an ELF object file: {error}", where="program.objects") from error
+    if len(machines) != 1:
+        raise Unsupported(f"expected objects for one machine, got {sorted(machines)}", where="program.objects")
+    return ObjectSymbols(machines.pop(), frozenset(defined), frozenset(undefined - defined))
 
 
 def symbol_of(kernel: str) -> str:
@@ -76,7 +82,7 @@ def check_objects(program: Program) -> ObjectSymbols:
     if symbols.machine != _MACHINES[program.target.arch]:
         reasons.append(f"expected objects for {program.target.arch}, got {symbols.machine}")
     reasons += [
-        f"kernel '{k}' is not in the object file" for k in program.kernels() if symbol_of(k) not in symbols.defined
+        f"kernel '{k}' is not in the object files" for k in program.kernels() if symbol_of(k) not in symbols.defined
     ]
     reasons += [f"the kernels want {hook}, which only a TVM runtime fills" for hook in sorted(symbols.hooks - HOOKS)]
     wanted = sorted(n for n in symbols.undefined if n.startswith("TVM") and n != LINKED)

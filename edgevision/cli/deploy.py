@@ -12,26 +12,40 @@ from edgevision.cli import options
 @click.option("--target", required=True, help="A board or machine (edgevision list targets).")
 @click.option("--run", is_flag=True, help="Run the bundle's golden vectors on the device afterwards.")
 @click.option("--device", help="Where to run (edgevision list devices).  [default: the target's own]")
+@click.option(
+    "--tune",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Search faster loops for operators without a kernel of ours, timed here or on an rpc: device.",
+)
 @click.option("--static", is_flag=True, help="Runner and kernels in one file, for boards without a matching libc.")
 @options.command
 def command(
-    settings: options.Settings, artefact: str | None, target: str, run: bool, device: str | None, static: bool
+    settings: options.Settings,
+    artefact: str | None,
+    target: str,
+    run: bool,
+    device: str | None,
+    tune: float | None,
+    static: bool,
 ) -> None:
     """Compile ARTEFACT, a compressed network, for a target and bundle it; the newest network without it."""
     from edgevision import api
     from edgevision.errors import UsageError
     from edgevision.report import words
 
-    if device and not run:
-        raise UsageError("--device says where to run, but nothing is run", fix="add --run, or leave --device out")
+    if device and not run and tune is None:
+        raise UsageError(
+            "--device says where to run, but nothing is run", fix="add --run or --tune, or leave --device out"
+        )
     console = settings.console
     if artefact is None:
         artefact = str(settings.workspace.find_compressed(None))
         console.note(f"deploying {artefact}")
     with console.progress() as progress:
         done = api.deploy(
-            artefact, target, run=run, device=device, static=static, out=settings.out, timeout=settings.timeout,
-            overwrite=settings.overwrite, progress=progress,
+            artefact, target, run=run, device=device, static=static, tune=tune, out=settings.out,
+            timeout=settings.timeout, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
     manifest, verified = done.bundle.manifest, done.verified
     console.table(

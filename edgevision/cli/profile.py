@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 @click.argument("bundles", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All bundles of the newest one's model and target.")
 @click.option(
-    "--against", multiple=True, metavar="RUNTIME", help="Compare with a runtime on the same networks: onnxruntime."
+    "--against",
+    multiple=True,
+    metavar="RUNTIME",
+    help="Compare with runtimes on the same networks: onnxruntime, openvino, ncnn; one, or several with commas.",
 )
 @click.option("--device", help="Where to run (edgevision list devices).  [default: the target's own]")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
@@ -49,7 +53,7 @@ def command(
         bundles = (str(meant),)
     with console.progress() as progress:
         done = api.profile(
-            bundles, every=every, against=against, device=device, threads=settings.threads, seconds=seconds,
+            bundles, every=every, against=runtimes(against), device=device, threads=settings.threads, seconds=seconds,
             limit=limit,
             affinity=cores(affinity), out=settings.out, seed=settings.seed, timeout=settings.timeout,
             command=settings.typed, progress=progress,
@@ -86,6 +90,15 @@ def show(console: Console, group: Group, model: str, data: str) -> None:
         ("engine", "top-1 %", "size", "median", "95 %", "p90", "× base"),
         rows,
     )
+
+
+def runtimes(given: Sequence[str]) -> list[str]:
+    """Names of runtimes, given one by one or several with commas.
+
+    >>> runtimes(("openvino,ncnn", "onnxruntime"))
+    ['openvino', 'ncnn', 'onnxruntime']
+    """
+    return [name.strip() for one in given for name in one.split(",")]
 
 
 def cores(text: str | None) -> tuple[int, ...]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgevision.compiler.lowering.builder import Builder
+from edgevision.compiler.objects import compile_kernels
 from edgevision.compiler.plan import Span, aligned, live_bound, place
 from edgevision.compiler.program import PlanStep, Program, Tensor
+from edgevision.progress import Progress, silent
 from edgevision.target import Target
 
 
-def program_of(builder: Builder, target: Target, tvm_target: Any) -> Program:
+def program_of(builder: Builder, target: Target, tvm_target: Any, progress: Progress = silent) -> Program:
     """Plan the memory of a lowered graph and compile its kernels."""
     used = sorted({s for call in builder.calls for s in call.storages})
     spans = _spans(builder, used)
@@ -44,7 +44,7 @@ def program_of(builder: Builder, target: Target, tvm_target: Any) -> Program:
     )
     return Program(
         target=target,
-        objects=compile_kernels(builder.kernels, tvm_target),
+        objects=compile_kernels(builder.kernels, tvm_target, layers=_layers(builder), progress=progress),
         tensors=tuple(tensors.found),
         steps=steps,
         arena_bytes=arena_bytes,
@@ -55,16 +55,11 @@ def program_of(builder: Builder, target: Target, tvm_target: Any) -> Program:
     )
 
 
-def compile_kernels(kernels: dict[str, Any], tvm_target: Any) -> bytes:
-    """Compile TIR functions to one relocatable object file."""
-    import tvm
-
-    module = tvm.IRModule({name: kernels[name] for name in sorted(kernels)})
-    built = tvm.tirx.build(module, target=tvm_target)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernels.o"
-        built.write_to_file(str(path), "o")
-        return path.read_bytes()
+def _layers(builder: Builder) -> dict[str, list[str]]:
+    layers: dict[str, list[str]] = {}
+    for call in builder.calls:
+        layers.setdefault(call.kernel, []).append(call.label)
+    return layers
 
 
 def _spans(builder: Builder, used: list[int]) -> dict[int, Span]:

@@ -81,10 +81,26 @@ def node_macs(node: Node, graph: Graph) -> int:
         return output * int(np.prod(node.attributes["weight"].shape[1:]))
     if node.op == "Conv":
         return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
-    if node.op in ("Gemm", "MatMul"):
+    if node.op == "Attention":
+        keys = graph.shape(node.inputs[1])[-1]
+        return (
+            output
+            // graph.shape(node.outputs[0])[-1]
+            * keys
+            * (graph.shape(node.inputs[0])[-1] + graph.shape(node.outputs[0])[-1])
+        )
+    if node.op in ("Gemm", "MatMul", "IntMatMul"):
         shape = graph.shape(node.inputs[0])
         return output * (shape[0] if node.get("transA") else shape[-1])
     return 0
+
+
+def _on_bytes(node: Node, graph: Graph) -> bool:
+    """Whether a node computes in integers, or moves bytes as they are."""
+    if node.domain not in ("", "ai.onnx"):
+        return _is_integer(node)
+    tensors = [name for name in (*node.inputs[:1], *node.outputs) if name in graph.types]
+    return bool(tensors) and all(graph.types[name].dtype == "uint8" for name in tensors)
 
 
 def pool_leaves_frame(node: Node, graph: Graph) -> bool:
@@ -107,10 +123,10 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         count = total.setdefault(node.op, [0, 0])
         count[0] += 1
         count[1] += macs
-        if node.domain == "edgevision.integer" and node.op.startswith("Int"):
+        if _is_integer(node):
             integer_macs += macs
-            integer_nodes += 1
-        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer")
+        integer_nodes += _on_bytes(node, graph)
+        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer", "edgevision.fused")
         if pool_leaves_frame(node, graph):
             reasons.append(f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image")
         if foreign or (node.op not in rules and node.op not in supported_by_tvm):
@@ -129,6 +145,11 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         weight_bytes=_weight_bytes(graph),
         activation_bytes=max((_traffic(node, graph) for node in graph.nodes), default=0),
     )
+
+
+def _is_integer(node: Node) -> bool:
+    """Whether a node computes on bytes."""
+    return (node.domain == "edgevision.integer" and node.op.startswith("Int")) or "zeros" in node.attributes
 
 
 def _weight_bytes(graph: Graph) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgevision.compiler.lowering import dense, pointwise, spatial
+from edgevision.compiler.lowering import attention, deform, dense, movement, pointwise, product, rowwise, spatial
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
@@ -12,11 +12,23 @@ from edgevision.errors import Unsupported
 from edgevision.graph.ir import Graph, Node
 from edgevision.progress import Progress, silent
 
+
+def _first_of(*rules: Any) -> Any:
+    """The first of several rules that takes the node."""
+    return lambda builder, node: any(rule(builder, node) for rule in rules)
+
+
 RULES: dict[str, Any] = {
+    **attention.rules(),
     **dict.fromkeys(("Conv", "IntConv", "ByteWeightConv"), dense.lower_conv),
-    **dict.fromkeys(("Gemm", "MatMul", "IntGemm", "ByteWeightGemm"), dense.lower_linear),
+    **dict.fromkeys(("Gemm", "IntGemm", "ByteWeightGemm"), dense.lower_linear),
+    "MatMul": _first_of(dense.lower_linear, product.lower_product),
+    "IntMatMul": product.lower_product,
     **pointwise.rules(),
     **spatial.rules(),
+    **movement.rules(),
+    **rowwise.rules(),
+    **deform.rules(),
 }
 
 

@@ -67,7 +67,7 @@ class Program:
     """Kernels, plan and constants for one target; what a bundle is made from.
 
     Attributes:
-        objects: relocatable object file with every kernel.
+        objects: relocatable object files, one for each kernel, in the order of their names.
         arena_bytes: size of the arena; equal to `live_bytes` when the plan is tight.
         live_bytes: lower bound: the largest sum of tensors alive at one step.
         constants: content of weights.bin.
@@ -75,7 +75,7 @@ class Program:
     """
 
     target: Target
-    objects: bytes = field(repr=False)
+    objects: tuple[bytes, ...] = field(repr=False)
     tensors: tuple[Tensor, ...]
     steps: tuple[PlanStep, ...]
     arena_bytes: int

@@ -30,6 +30,11 @@ class Simd:
         return self.dot in DOT_INSTRUCTIONS
 
     @property
+    def sums_two(self) -> bool:
+        """Whether one instruction sums two word products into each 32-bit lane (`vpmaddwd`)."""
+        return self.dot in ("avx2", "avx512")
+
+    @property
     def signed_left(self) -> bool:
         """Whether that instruction takes signed bytes on both sides, so activations are shifted by 128 as they load."""
         return self.dot == "sdot"

@@ -37,13 +37,16 @@ class _Twins:
             return None
         if node.op_type == "QuantizeLinear":
             return node.input[0]
-        source = self._before(node.input[0]) if node.op_type in MOVES else None
-        if source is None:
+        # Of a data movement the first input is moved, of a Concat all are.
+        moved = list(node.input) if node.op_type == "Concat" else list(node.input[: node.op_type in MOVES])
+        sources = [self._before(name) for name in moved]
+        if not sources or None in sources:
             return None
         twin = onnx.NodeProto()
         twin.CopyFrom(node)
         twin.name = f"{node.name}.float"
-        twin.input[0] = source
+        for slot, source in enumerate(sources):
+            twin.input[slot] = str(source)
         del twin.output[:]
         twin.output.extend(f"{name}.float" for name in node.output)
         self._graph.node.append(twin)

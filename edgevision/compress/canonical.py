@@ -6,12 +6,14 @@
     naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`, `.weight.zero_point`.
 3.  *Biases* are float32 initializers.
 4.  *Activations*: every quantised operator reads a DequantizeLinear directly. No data movement (Split, Reshape,
-    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity) stands between a DequantizeLinear and its readers:
+    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity; Concat of pieces of one
+    tensor) stands between a DequantizeLinear and its readers:
     these run on the integers, and the DequantizeLinear follows them.
 5.  Every integer tensor has exactly one DequantizeLinear; several operators may read it. Its scale and zero point
     are those of the QuantizeLinear it comes from, and are scalars: int8 or uint8, any zero point.
 6.  Exception to 5, depthwise convolutions only: the input may have one scale and zero point per channel (1-d, axis 1).
 7.  Sigmoid and Softmax, whose range is known, are quantised to uint8 with scale 1/256 and zero point 0.
+    What is multiplied by one positive constant keeps its integers: the scale is multiplied instead.
 8.  Between an operator and the QuantizeLinear behind it stands nothing, or one activation function (Relu, Clip,
     Gelu, Sigmoid, HardSigmoid, HardSwish): the float epilogue of the integer operator.
 9.  A layer left in float (`keep_fp`) reads the float tensor ahead of any QuantizeLinear, which then has other readers.
@@ -58,11 +60,12 @@ def canonical(model: onnx.ModelProto, *, expected: Sequence[str] = ()) -> onnx.M
             all of them are named.
     """
     graph = model.graph
-    while _push_down(graph):
+    while _push_down(graph) or _push_down_joined(graph):
         pass
     _share_dequantize(graph)
     _weights(graph)
     _unit_ranges(graph)
+    _scaled(graph)
     _names(graph)
     prune(graph)
     _refuse(graph, expected)
@@ -93,6 +96,41 @@ def _push_down(graph: onnx.GraphProto) -> bool:
     graph.node.extend(nodes)
     prune(graph)
     return moved
+
+
+def _push_down_joined(graph: onnx.GraphProto) -> bool:
+    """Move what dequantises the pieces of one integer tensor below the Concat of them (a roll); true if any moved."""
+    index = Index.of(graph)
+    nodes: list[onnx.NodeProto] = []
+    moved = False
+    for node in graph.node:
+        above = [index.made_by(name, "DequantizeLinear") for name in node.input] if node.op_type == "Concat" else []
+        pieces = [item for item in above if item is not None and index.array(item.input[1]).size == 1]
+        origins = {_origin(item.input[0], index) for item in pieces}
+        if not above or len(pieces) < len(above) or len(origins) != 1 or None in origins:
+            nodes.append(node)
+            continue
+        moved = True
+        output = node.output[0]
+        for slot, item in enumerate(pieces):
+            node.input[slot] = item.input[0]
+        node.output[0] = f"{output}.q"
+        below = helper.make_node(
+            "DequantizeLinear", [f"{output}.q", *pieces[0].input[1:]], [output], name=f"{output}.dq"
+        )
+        nodes += [node, below]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    prune(graph)
+    return moved
+
+
+def _origin(integers: str, index: Index) -> str | None:
+    """The output of the QuantizeLinear that `integers` were moved from; None when there is none."""
+    node = index.producer.get(integers)
+    while node is not None and node.op_type in (*MOVES, "Concat"):
+        node = index.producer.get(node.input[0])
+    return node.output[0] if node is not None and node.op_type == "QuantizeLinear" else None
 
 
 def _share_dequantize(graph: onnx.GraphProto) -> None:
@@ -150,16 +188,37 @@ def _unit_ranges(graph: onnx.GraphProto) -> None:
     index = Index.of(graph)
     for node in graph.node:
         source = index.producer.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        if source is None or source.op_type not in UNIT_RANGE or index.array(node.input[1]).size != 1:
+        if source is not None and source.op_type in UNIT_RANGE and index.array(node.input[1]).size == 1:
+            _requantise(graph, node, np.asarray(1 / 256, np.float32), np.asarray(0, np.uint8))
+
+
+def _scaled(graph: onnx.GraphProto) -> None:
+    """Quantise a dequantised tensor times a positive constant (the scale of attention) without rounding it again."""
+    index = Index.of(graph)
+    for node in graph.node:
+        source = index.made_by(node.input[0], "Mul") if node.op_type == "QuantizeLinear" else None
+        if source is None or index.array(node.input[1]).size != 1:
             continue
-        names = [f"{node.input[0]}.scale", f"{node.input[0]}.zero_point"]
-        graph.initializer.append(numpy_helper.from_array(np.asarray(1 / 256, np.float32), names[0]))
-        graph.initializer.append(numpy_helper.from_array(np.asarray(0, np.uint8), names[1]))
-        old = node.input[1:]
-        for other in graph.node:
-            if other.op_type == "DequantizeLinear" and list(other.input[1:]) == list(old):
-                other.input[1], other.input[2] = names
-        node.input[1], node.input[2] = names
+        above = [item for name in source.input if (item := index.made_by(name, "DequantizeLinear")) is not None]
+        factors = [index.array(name) for name in source.input if name in index.constants]
+        if len(above) != 1 or len(factors) != 1 or factors[0].size != 1 or not float(factors[0].reshape(())) > 0:
+            continue
+        if above[0].input[0] in index.constants or index.array(above[0].input[1]).size != 1:
+            continue
+        scale, zero = (index.array(name) for name in above[0].input[1:3])
+        _requantise(graph, node, np.asarray(scale.reshape(()) * factors[0].reshape(()), np.float32), zero)
+
+
+def _requantise(graph: onnx.GraphProto, quantize: onnx.NodeProto, scale: np.ndarray, zero: np.ndarray) -> None:
+    """Give `quantize` and what dequantises it another scale and zero point."""
+    tensor, old = quantize.input[0], list(quantize.input[1:])
+    names = [f"{tensor}.scale", f"{tensor}.zero_point"]
+    graph.initializer.append(numpy_helper.from_array(scale, names[0]))
+    graph.initializer.append(numpy_helper.from_array(zero, names[1]))
+    for other in graph.node:
+        if other.op_type == "DequantizeLinear" and list(other.input[1:]) == old:
+            other.input[1], other.input[2] = names
+    quantize.input[1], quantize.input[2] = names
 
 
 def _names(graph: onnx.GraphProto) -> None:

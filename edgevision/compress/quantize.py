@@ -17,6 +17,7 @@ from edgevision.compress.canonical import canonical
 from edgevision.compress.layers import refuse_unknown, weighted_layers
 from edgevision.compress.onnxgraph import copy_of
 from edgevision.compress.quiet import quiet
+from edgevision.compress.wide import wide_sums
 from edgevision.data.dataset import Split
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
@@ -44,7 +45,7 @@ def quantize(
     and zero point per tensor; inputs of depthwise convolutions may have one per channel. Ranges are the extremes over
     all calibration images, or those of least error by histogram. Every Conv, Gemm, MatMul, Add, Mul and average pool
     gets quantised inputs; an activation function between such an operator and the next quantiser is computed in float
-    between integer operators. Biases stay float32.
+    between integer operators. Biases stay float32, and so do the sums `wide_sums` names.
 
     Args:
         model: the float graph, named nodes, batch 1.
@@ -64,6 +65,7 @@ def quantize(
             fix="leave the quantize step out of the recipe",
         )
     name = model.graph.input[0].name
+    floats = [*keep_fp, *wide_sums(model.graph)]
     stream = Calibration(images, name, step.calibration_images, progress)
     if not len(stream):
         raise UsageError("expected images to calibrate on, got none", fix="add --data NAME")
@@ -76,7 +78,7 @@ def quantize(
             target_device=nncf.TargetDevice.ANY,
             subset_size=len(stream),
             fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(names=list(keep_fp)) if keep_fp else None,
+            ignored_scope=nncf.IgnoredScope(names=list(dict.fromkeys(floats))) if floats else None,
             advanced_parameters=AdvancedQuantizationParameters(
                 disable_bias_correction=not step.bias_correction,
                 # Our integer kernels accumulate in 32 bits and cannot saturate, so no bit is given up for it.

@@ -27,6 +27,9 @@ def session(model: onnx.ModelProto, *, threads: int = 2, optimise: bool = True) 
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if _scales_per_channel(model.graph):
+        # onnxruntime fuses such a depthwise convolution into QLinearConv, which then fails when it is run.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
@@ -35,6 +38,12 @@ def session(model: onnx.ModelProto, *, threads: int = 2, optimise: bool = True) 
         raise Unsupported(
             f"onnxruntime refuses the graph: {str(error).strip().splitlines()[0]}", where=model.graph.name
         ) from error
+
+
+def _scales_per_channel(graph: onnx.GraphProto) -> bool:
+    """Whether an activation has one scale per channel."""
+    sizes = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    return any(node.op_type == "QuantizeLinear" and sizes.get(node.input[1], 0) > 0 for node in graph.node)
 
 
 def predictor(model: onnx.ModelProto, *, batch: int = 16, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:

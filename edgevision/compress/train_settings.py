@@ -95,5 +95,10 @@ def default_settings(model_name: str, data_spec: str) -> TrainSettings:
     False
     """
     settings = _DIGITS if data_spec == "digits" else _PHOTOGRAPHS
-    # Without gates and residual depthwise mixers, plain inverted residuals diverge at the higher rate.
-    return msgspec.structs.replace(settings, lr=1e-3) if model_name.startswith("efficientnet") else settings
+    if model_name.startswith(("efficientnet", "mobilenet")):
+        # Without gates and residual depthwise mixers, plain inverted residuals diverge at the higher rate.
+        return msgspec.structs.replace(settings, lr=1e-3)
+    if model_name.startswith(("deit", "swin")):
+        # Built for one image size; and transformers want the lower rate of their papers.
+        return msgspec.structs.replace(settings, lr=5e-4, sizes=(), size_epochs=0)
+    return settings

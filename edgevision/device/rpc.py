@@ -56,7 +56,7 @@ class RpcDevice:
             raise UsageError(f"expected rpc:host:port:key, got 'rpc:{address}'", where="--device")
         self.name = f"rpc:{address}"
         self.timeout = timeout
-        self._tracker, self._key = (found.group(1), int(found.group(2))), found.group(3)
+        self.tracker, self.key = (found.group(1), int(found.group(2))), found.group(3)
         self._session: Any = None
         self._walk: Any = None
         self._bundle: Bundle | None = None
@@ -125,6 +125,18 @@ class RpcDevice:
         texts = {path: text for path in facts.FIXED if (text := self._read(path))}
         return facts.parse({"": self._read("/proc/sys/kernel/arch"), **texts})
 
+    def need_tracker(self) -> None:
+        """Raise `DeviceError` unless somebody answers where the tracker should be."""
+        try:
+            # TVM itself would retry for minutes.
+            socket.create_connection(self.tracker, timeout=min(self.timeout, 10)).close()
+        except OSError as error:
+            raise DeviceError(
+                f"the tracker cannot be reached: {error.strerror or error}",
+                where=self.name,
+                fix="python -m tvm.exec.rpc_tracker --host 0.0.0.0 --port PORT",
+            ) from error
+
     def _connected(self) -> Any:
         """The session with the board, requested once."""
         if self._session is None:
@@ -136,19 +148,11 @@ class RpcDevice:
                     where=self.name,
                     fix="pip install edgevision[board]",
                 ) from error
-            try:
-                # TVM itself would retry for minutes.
-                socket.create_connection(self._tracker, timeout=min(self.timeout, 10)).close()
-            except OSError as error:
-                raise DeviceError(
-                    f"the tracker cannot be reached: {error.strerror or error}",
-                    where=self.name,
-                    fix="python -m tvm.exec.rpc_tracker --host 0.0.0.0 --port PORT",
-                ) from error
-            tracker = self._limited("connecting to the tracker", lambda: rpc.connect_tracker(*self._tracker))
+            self.need_tracker()
+            tracker = self._limited("connecting to the tracker", lambda: rpc.connect_tracker(*self.tracker))
             self._session = self._limited(
-                f"waiting for a free board '{self._key}'",
-                lambda: tracker.request(self._key, session_timeout=0),
+                f"waiting for a free board '{self.key}'",
+                lambda: tracker.request(self.key, session_timeout=0),
             )
         return self._session
 

@@ -11,10 +11,18 @@ from edgevision.errors import DeviceError, UsageError
 def samples_of(inputs: np.ndarray, manifest: Manifest) -> np.ndarray:
     """Return `inputs` as a contiguous little-endian array (samples, *shape), shape being the plan's.
 
+    Arrays that lie in memory in another way (strided, transposed, not aligned) are copied.
+
     Raises:
-        UsageError: another shape or type than the bundle takes.
+        UsageError: no numpy array, or another shape or type than the bundle takes.
     """
     spec = manifest.inputs[0]
+    if not isinstance(inputs, np.ndarray):
+        raise UsageError(
+            f"expected a numpy array, got {type(inputs).__name__}",
+            where=f"input '{spec.name}' of {manifest.origin.model}",
+            fix=f"numpy.asarray(..., dtype=numpy.{spec.dtype})",
+        )
     batch = spec.shape[0] if spec.shape else 1
     fits = inputs.shape[1:] == spec.shape[1:] and inputs.ndim == len(spec.shape) and len(inputs) % batch == 0
     if not fits or not len(inputs) or inputs.dtype != np.dtype(spec.dtype):

@@ -16,14 +16,15 @@ _KEEP = ("QuantizeLinear", "DequantizeLinear")
 def fold_constants(graph: onnx.GraphProto) -> int:
     """Replace every node whose inputs are all constant by its value; in place. Returns the number of nodes folded.
 
-    Dequantisation of weights is kept: it is how a quantised weight says what it means. Values above 16 M elements
-    are kept as they are computed.
+    Shapes that are known are constants too. Dequantisation of weights is kept: it is how a quantised weight says what
+    it means. Values above 16 M elements are kept as they are computed.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    shapes = _static_shapes(graph)
     kept: list[onnx.NodeProto] = []
     folded = 0
     for node in graph.node:
-        value = _value(node, constants)
+        value = _value(node, constants, shapes)
         if value is None:
             kept.append(node)
             continue
@@ -39,8 +40,25 @@ def fold_constants(graph: onnx.GraphProto) -> int:
     return folded
 
 
-def _value(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.ndarray | None:
+def _static_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Shapes without a free dimension, by tensor."""
+    found = {}
+    for value in (*graph.input, *graph.value_info):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[value.name] = [dim.dim_value for dim in dims]
+    return found
+
+
+def _value(
+    node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], shapes: dict[str, list[int]]
+) -> np.ndarray | None:
     inputs = [name for name in node.input if name]
+    if node.op_type in ("Shape", "Size") and not node.domain and node.input[0] in shapes:
+        shape = shapes[node.input[0]]
+        if node.op_type == "Size":
+            return np.array(np.prod(shape, dtype=np.int64))
+        return np.array(shape[attribute(node, "start", 0) : attribute(node, "end", len(shape))], np.int64)
     if node.domain not in ("", "ai.onnx") or node.op_type in _KEEP or len(node.output) != 1:
         return None
     if not inputs and node.op_type != "Constant":
@@ -92,3 +110,48 @@ def fold_batch_norms(graph: onnx.GraphProto) -> int:
         folded += 1
     prune(graph)
     return folded
+
+
+def fold_layer_scales(graph: onnx.GraphProto) -> int:
+    """Fold every constant scale per channel behind a linear layer (MatMul, Add) into that layer, exactly; in place.
+
+    (x W + b) * g = x (W * g) + b * g, computed in float64: LayerScale (arXiv 2103.17239) and ConvNeXt's gamma. Returns
+    the number folded.
+    """
+    folded = 0
+    for node in list(graph.node):
+        index = Index.of(graph)
+        add = _sole(node, "Mul", "Add", index)
+        linear = _sole(add, "Add", "MatMul", index) if add is not None else None
+        if add is None or linear is None or linear.input[1] not in index.constants:
+            continue
+        weight = index.array(linear.input[1]).astype(np.float64)
+        scale, bias = (_constant_of(item, index).astype(np.float64) for item in (node, add))
+        if weight.ndim != 2 or not {scale.shape, bias.shape} <= {weight.shape[1:], ()}:
+            continue
+        names = [f"{linear.name}.weight.scaled", f"{linear.name}.bias.scaled"]
+        values = [weight * scale, np.broadcast_to(bias * scale, weight.shape[1:])]
+        graph.initializer.extend(
+            numpy_helper.from_array(v.astype(np.float32), n) for v, n in zip(values, names, strict=True)
+        )
+        data = linear.output[0]
+        linear.input[1] = names[0]
+        del add.input[:]
+        add.input.extend([data, names[1]])
+        add.output[0] = node.output[0]
+        graph.node.remove(node)
+        folded += 1
+    prune(graph)
+    return folded
+
+
+def _sole(node: onnx.NodeProto, op_type: str, source: str, index: Index) -> onnx.NodeProto | None:
+    """The `source` whose output the `op_type` `node`, and nothing else, combines with a constant; None otherwise."""
+    computed = [name for name in node.input if name not in index.constants]
+    if node.op_type != op_type or len(node.input) != 2 or len(computed) != 1:
+        return None
+    return index.made_by(computed[0], source) if len(index.readers[computed[0]]) == 1 else None
+
+
+def _constant_of(node: onnx.NodeProto, index: Index) -> np.ndarray:
+    return next(index.array(name) for name in node.input if name in index.constants)

@@ -46,6 +46,16 @@ class Window:
         return not (self.rows_always_inside and self.left == 0 and last < self.width)
 
 
+def counted_size(attributes: Mapping[str, Any], window: Window) -> tuple[int, int] | None:
+    """Rows and columns up to which an average counts taps in the padding; None when it counts those inside alone."""
+    if not attributes.get("count_include_pad"):
+        return None
+    below, right = list(attributes.get("pads", (0, 0, 0, 0)))[2:]
+    if attributes.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
+        below, right = window.kernel  # no window reaches further
+    return window.height + below, window.width + right
+
+
 def window_of(attributes: Mapping[str, Any], x: tuple[int, ...], y: tuple[int, ...], kernel: tuple[int, int]) -> Window:
     """Geometry of a sliding ONNX operator from an image (N, C, H, W) of shape `x` to one of shape `y`.
 

@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgevision.errors import Unsupported
+from edgevision.graph.formats import refuse_operator_format
 
 #: Earlier operators keep in attributes what later ones take as inputs, and would be misread.
 OLDEST_OPSET = 13
@@ -88,7 +89,8 @@ def read(model: onnx.ModelProto) -> Graph:
     """Read an ONNX model whose shapes are static; Constant and Shape nodes become constants.
 
     Raises:
-        Unsupported: a tensor has no static shape (every one is named), or the opset is older than 13.
+        Unsupported: a tensor has no static shape (every one is named), the opset is older than 13, or operators carry
+            their own scales.
     """
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
     if opset < OLDEST_OPSET:
@@ -97,6 +99,7 @@ def read(model: onnx.ModelProto) -> Graph:
             where=model.graph.name or "graph",
             fix="convert it with onnx.version_converter, or export the network again",
         )
+    refuse_operator_format(model)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     proto = model.graph
     constants = {item.name: numpy_helper.to_array(item) for item in proto.initializer}
@@ -161,9 +164,33 @@ def _require_static(nodes: Iterable[Node], types: dict[str, TensorType], model: 
         raise Unsupported(
             f"expected static shapes, got {len(unknown)} tensors whose shape is not known",
             where=model.graph.name or "graph",
-            fix="export the network with a fixed batch and image size",
+            fix=_fix_sizes(model),
             reasons=[f"tensor '{name}'" for name in unknown[:20]],
         )
+    made = {name for node in nodes for name in node.outputs} | {value.name for value in model.graph.input}
+    empty = sorted(name for name in made if name and types[name].elements == 0)
+    if empty:
+        raise Unsupported(
+            f"expected tensors with elements, got {len(empty)} with a dimension of size 0",
+            where=model.graph.name or "graph",
+            fix="leave out the part that computes nothing, or export the network for another image size",
+            reasons=[f"tensor '{name}' {types[name].shape}" for name in empty[:20]],
+        )
+
+
+def _fix_sizes(model: onnx.ModelProto) -> str:
+    """What to do about free dimensions: by name, where it is an input that leaves them free."""
+    free = []
+    for value in model.graph.input:
+        for position, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                free.append(dim.dim_param or f"dimension {position} of '{value.name}'")
+    if not free:
+        return "export the network with a fixed batch and image size"
+    return (
+        f"fix {', '.join(dict.fromkeys(free))}: edgevision compress --model FILE.onnx sets a free batch to 1, and with "
+        "--image-size a free image; or export the network with a fixed batch and image size"
+    )
 
 
 def to_model(graph: Graph, nodes: list[Node], inputs: list[str], outputs: list[str]) -> onnx.ModelProto:

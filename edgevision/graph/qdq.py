@@ -82,24 +82,77 @@ class QdqReader:
             return None
         return node.inputs[0], self.quant[node.inputs[0]]
 
+    def scaled_source(self, tensor: str) -> tuple[str, Quant] | None:
+        """As `source`, through a multiplication by positive constants, which only changes the scale."""
+        node, factor = self._producers.get(tensor), 1.0
+        while node is not None and node.op in ("Mul", "Div") and len(node.inputs) == 2:
+            inner = node.inputs[0] if node.inputs[1] in self._graph.constants else node.inputs[1]
+            constant = self.scalar_beside(node, inner)
+            if constant is None or constant <= 0 or (node.op == "Div" and inner != node.inputs[0]):
+                return None
+            factor = factor * constant if node.op == "Mul" else factor / constant
+            tensor, node = inner, self._producers.get(inner)
+        found = self.source(tensor)
+        if found is None or factor == 1.0:
+            return found
+        scale = (found[1].scale.astype(np.float64) * factor).astype(np.float32)
+        return found[0], Quant(scale, found[1].zero_point, found[1].axis)
+
+    def scalar_beside(self, node: Node, tensor: str) -> float | None:
+        """The one-element constant a binary node combines `tensor` with; None when it is something else."""
+        other = node.inputs[1] if node.inputs[0] == tensor else node.inputs[0]
+        array = self._graph.constants.get(other)
+        return float(array.reshape(())) if array is not None and array.size == 1 else None
+
     def weight(self, tensor: str) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """Integer weight, scale and axis behind a dequantised constant with zero point 0."""
+        """Steps from zero (int16), scale and axis behind a dequantised 8-bit constant."""
         node = self._producers.get(tensor)
         if node is None or node.op != "DequantizeLinear" or not self.expandable(node):
             return None
-        zero = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
         weight = self._graph.constants[node.inputs[0]]
-        if weight.dtype != np.int8 or (zero is not None and np.any(zero)):
-            return None
         scale = self._graph.constants[node.inputs[1]].astype(np.float32)
-        if not _usable(scale):
+        if weight.dtype not in (np.int8, np.uint8) or not _usable(scale):
             return None
-        return weight, scale, int(node.get("axis", 1)) % max(1, weight.ndim)
+        steps = weight.astype(np.int16) - self._zero_along(node, weight).astype(np.int16)
+        return steps, scale, int(node.get("axis", 1)) % max(1, weight.ndim)
+
+    def expanded(self, node: Node) -> np.ndarray:
+        """The float32 value of an `expandable` DequantizeLinear."""
+        stored = self._graph.constants[node.inputs[0]]
+        scale = _along(self._graph.constants[node.inputs[1]].astype(np.float32), node, stored.ndim)
+        steps = stored.astype(np.int64) - self._zero_along(node, stored).astype(np.int64)
+        return steps.astype(np.float32) * scale
+
+    def exact_bias(self, tensor: str, steps: np.ndarray) -> np.ndarray | None:
+        """The int32 behind a dequantised bias whose scale is that of its layer's accumulator; None else.
+
+        Args:
+            steps: scale of the accumulator, binary64, one per channel.
+        """
+        node = self._producers.get(tensor)
+        if node is None or node.op != "DequantizeLinear" or not self.expandable(node):
+            return None
+        stored, scale = self._graph.constants[node.inputs[0]], self._graph.constants[node.inputs[1]]
+        if stored.dtype != np.int32 or stored.ndim != 1 or np.any(self._zero_along(node, stored)):
+            return None
+        close = np.allclose(scale.reshape(-1).astype(np.float64), steps, rtol=1e-6, atol=0)
+        return stored.astype(np.int64) if close and stored.size in (1, steps.size) else None
+
+    def _zero_along(self, node: Node, stored: np.ndarray) -> np.ndarray:
+        """Zero point of a DequantizeLinear of a constant, shaped to broadcast against it."""
+        if len(node.inputs) < 3 or not node.inputs[2]:
+            return np.zeros((), stored.dtype)
+        return _along(self._graph.constants[node.inputs[2]], node, stored.ndim)
 
     def expandable(self, node: Node) -> bool:
         """Whether a DequantizeLinear reads constants alone, and has one scale or one along an axis."""
         constants = self._graph.constants
-        return all(name in constants for name in node.inputs if name) and constants[node.inputs[1]].ndim <= 1
+        if not all(name in constants for name in node.inputs if name) or constants[node.inputs[1]].ndim > 1:
+            return False
+        stored, scale = constants[node.inputs[0]], constants[node.inputs[1]]
+        axis = int(node.get("axis", 1))
+        fits = -stored.ndim <= axis < stored.ndim and scale.size == stored.shape[axis]
+        return scale.size == 1 or fits
 
     def sole_reader(self, tensor: str) -> Node | None:
         """The one node that reads a tensor; None when several do or the graph returns it."""
@@ -174,6 +227,15 @@ class QdqReader:
                     return None
                 limits[index] = float(self._graph.constants[name])
         return float(limits[0]), float(limits[1])
+
+
+def _along(array: np.ndarray, node: Node, ndim: int) -> np.ndarray:
+    """Scales or zero points of a DequantizeLinear, shaped to broadcast against what it reads."""
+    if array.size == 1:
+        return array.reshape(())
+    shape = [1] * ndim
+    shape[int(node.get("axis", 1)) % ndim] = -1
+    return array.reshape(shape)
 
 
 def _usable(scale: np.ndarray) -> bool:

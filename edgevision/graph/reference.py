@@ -54,6 +54,10 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
             values[node.outputs[0]] = handler(node, *arguments)
         elif (function := _function(node)) is not None and arguments[0].dtype == np.float32:
             values[node.outputs[0]] = numerics.FUNCTIONS[function](arguments[0])
+        elif node.op == "Softmax" and int(node.get("axis", -1)) in (-1, arguments[0].ndim - 1):
+            values[node.outputs[0]] = numerics.softmax(arguments[0])
+        elif node.op == "LayerNormalization" and int(node.get("axis", -1)) in (-1, arguments[0].ndim - 1):
+            values[node.outputs[0]] = _layer_norm(node, [get(name) if name else None for name in node.inputs])
         elif node.op == "MaxPool" and arguments[0].ndim == 4 and len(node.outputs) == 1:
             values[node.outputs[0]] = _max_pool(node, arguments[0], graph.shape(node.outputs[0]))
         else:
@@ -71,6 +75,12 @@ def _function(node: Node) -> str | None:
         sixth = abs(float(node.get("alpha", 0.2)) - 1 / 6) < 1e-6 and node.get("beta", 0.5) == 0.5
         return "hard_sigmoid" if sixth else None
     return UNARY.get(node.op)
+
+
+def _layer_norm(node: Node, arguments: list[np.ndarray | None]) -> np.ndarray:
+    x, gamma, beta = [*arguments, None, None][:3]
+    assert x is not None
+    return numerics.layer_norm(x, gamma, beta, float(node.get("epsilon", 1e-5)))
 
 
 def _max_pool(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -191,8 +201,49 @@ def _int_mul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _finish(node, product, node.attributes["out"].axis or 1)
 
 
+def _int_matmul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    za, zb = node.attributes["zeros"]
+    # Sums of byte products are exact in binary64.
+    product = np.matmul(a.astype(np.float64) - za, b.astype(np.float64) - zb)
+    return _finish(node, np.rint(product).astype(np.int64), a.ndim - 1)
+
+
 def _int_lookup(node: Node, x: np.ndarray) -> np.ndarray:
     return node.attributes["table"][x]
+
+
+def _int_rescale(node: Node, x: np.ndarray) -> np.ndarray:
+    return _finish(node, x.astype(np.int32) - node.attributes["zeros"][0], node.attributes["out"].axis or 1)
+
+
+def _int_average(node: Node, x: np.ndarray) -> np.ndarray:
+    """Section 8: the sum of each window, times the factor of the number of taps it counts."""
+    window, counted = node.attributes["window"], node.attributes["counted"]
+    steps = x.astype(np.int32) - int(node.attributes["x_zero"])
+    total = np.zeros((*x.shape[:2], window.out_height, window.out_width), np.int32)
+    taps = np.zeros(total.shape[2:], np.int64)
+    height, width = counted or x.shape[2:]
+    for row in range(window.out_height):
+        for column in range(window.out_width):
+            ys = [row * window.stride[0] + k * window.dilation[0] - window.top for k in range(window.kernel[0])]
+            xs = [column * window.stride[1] + k * window.dilation[1] - window.left for k in range(window.kernel[1])]
+            counts = counted is not None
+            taps[row, column] = sum(counts or a >= 0 for a in ys if a < height) * sum(
+                counts or a >= 0 for a in xs if a < width
+            )
+            rows, columns = ([a for a in at if 0 <= a < size] for at, size in ((ys, x.shape[2]), (xs, x.shape[3])))
+            total[:, :, row, column] = steps[:, :, rows][:, :, :, columns].sum(axis=(2, 3))
+    scale, out = node.attributes["scale"][taps], node.attributes["out"]
+    return numerics.requantize(total, scale, out.zero, int(node.attributes["low"]), int(node.attributes["high"]))
+
+
+def _int_resize(node: Node, x: np.ndarray) -> np.ndarray:
+    """Section 8: weighted sums of rows and columns in fixed point."""
+    rows, columns = node.attributes["axes"]
+    steps = x.astype(np.int32) - int(node.attributes["x_zero"])
+    lines = sum(steps[:, :, rows.indices[:, t]] * rows.fixed[:, t].reshape(-1, 1) for t in range(rows.taps))
+    total = sum(lines[..., columns.indices[:, t]] * columns.fixed[:, t] for t in range(columns.taps))
+    return _finish(node, np.asarray(total), 1)
 
 
 def _int_pool(node: Node, x: np.ndarray) -> np.ndarray:
@@ -230,6 +281,10 @@ _HANDLERS: dict[str, Any] = {
     "IntMul": _int_mul,
     "IntLookup": _int_lookup,
     "IntPool": _int_pool,
+    "IntRescale": _int_rescale,
+    "IntAveragePool": _int_average,
+    "IntResize": _int_resize,
+    "IntMatMul": _int_matmul,
     "ByteWeightConv": _byte_weight,
     "ByteWeightGemm": _byte_weight,
 }

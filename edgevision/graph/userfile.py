@@ -8,7 +8,11 @@ from onnx import version_converter
 from edgevision.compress.onnxgraph import copy_of, finished
 from edgevision.errors import Unsupported, UsageError
 from edgevision.graph.fold import fold_batch_norms, fold_constants
+from edgevision.graph.formats import refuse_operator_format
+from edgevision.graph.gelus import fuse_gelus
+from edgevision.graph.group_norms import spell_group_norms
 from edgevision.graph.naming import name_all
+from edgevision.graph.norms import fuse_layer_norms
 from edgevision.graph.simplify import flatten_reshapes, pool_means
 from edgevision.zoo.model import InputSpec
 
@@ -26,6 +30,7 @@ def admitted(model: onnx.ModelProto, spec: InputSpec) -> tuple[onnx.ModelProto, 
             and one result, or an opset out of reach; all reasons at once.
     """
     notes: list[str] = []
+    refuse_operator_format(model)
     _refuse(model, spec)
     try:
         onnx.checker.check_model(model)
@@ -45,14 +50,31 @@ def admitted(model: onnx.ModelProto, spec: InputSpec) -> tuple[onnx.ModelProto, 
             ) from error
         notes.append(f"opset {opset} converted to {OPSET}")
     name_all(model.graph)
-    folded = fold_constants(model.graph)
-    model = _inferred(model)
+    model, folded = _folded(spell_group_norms(model))
+    layer_norms, gelus = fuse_layer_norms(model.graph), fuse_gelus(model.graph)
     norms = fold_batch_norms(model.graph)
     pooled = pool_means(model.graph)
     flatten_reshapes(model.graph)
-    notes += [f"{count} {what}" for count, what in ((folded, "constants folded"), (norms, "batch norms folded"),
-                                                    (pooled, "means written as pooling")) if count]  # fmt: skip
+    counted = (
+        (folded, "constants folded"),
+        (layer_norms, "layer norms put together"),
+        (gelus, "GELUs put together"),
+        (norms, "batch norms folded"),
+        (pooled, "means written as pooling"),
+    )
+    notes += [f"{count} {what}" for count, what in counted if count]
     return _inferred(model), tuple(notes)
+
+
+def _folded(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """Fold constants until nothing more is constant: a folded shape makes the next one known."""
+    total = 0
+    while True:
+        model = _inferred(model)
+        folded = fold_constants(model.graph)
+        total += folded
+        if not folded:
+            return _inferred(model), total
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -14,11 +14,12 @@ from edgevision.compress.compressed import Compressed
 from edgevision.config import nearest
 from edgevision.device.device import Device
 from edgevision.errors import UsageError
-from edgevision.profile.engines import BundleEngine, OnnxRuntimeEngine
+from edgevision.profile.engines import BundleEngine
+from edgevision.profile.rivals import RIVALS, RivalEngine, open_rival, takes_integers
+from edgevision.recipe import Quantize
 
 #: What a rival's row is called: it is given the network our bundle was made from.
 VARIANTS = {"w8a8": "int8"}
-RIVALS = ("onnxruntime",)
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Contender:
     Attributes:
         bundle: set for an engine of ours.
         compressed: the network it runs; None when it is no longer there, then no rival can run it.
-        reference: name of the engine its outputs are compared with; None for a rival.
+        reference: name of the engine its outputs are compared with, if it is there; None for a rival.
     """
 
-    engine: BundleEngine | OnnxRuntimeEngine
+    engine: BundleEngine | RivalEngine
     runtime: str
     artefact: str
     recipe: str
@@ -52,27 +53,34 @@ def contenders(
     """Load every bundle, push it to its own device, and open each rival on the same networks.
 
     Raises:
-        UsageError: unknown rival, no bundle, bundles of different models, or a rival asked for away from this host.
+        UsageError: an unknown rival, one that can run none of the networks, no bundle, or bundles of different models.
+        ToolMissing: a rival's package is not installed.
         Mismatch: a bundle is not what its manifest says.
         Unsupported: a device emulates its target.
     """
     loaded = [bundles.load(folder) for folder in folders]
     _refuse(loaded, against)
     by_graph = {network.info.onnx_sha256: network for network in networks}
+    reference = "onnxruntime" if "onnxruntime" in against else next(iter(against), None)
     found: list[Contender] = []
     for one in loaded:
         network = by_graph.get(one.manifest.origin.onnx_sha256 or "")
-        found.append(_ours(one, network, open_device(one), threads, bool(against)))
+        found.append(_ours(one, network, open_device(one), threads, reference))
     for runtime in against:
         seen: set[str] = set()
         for ours in list(found):
-            if ours.bundle and ours.compressed and ours.artefact not in seen:
+            if ours.bundle and ours.compressed and ours.artefact not in seen and _takes(runtime, ours.compressed):
                 seen.add(ours.artefact)
                 found.append(_rival(runtime, ours.compressed, ours.bundle, threads))
+        if not seen and any(ours.compressed for ours in found):
+            raise UsageError(
+                f"{runtime} cannot run a network quantised by us, and there is no float one to compare on",
+                fix="edgevision compress --recipe fp32, edgevision deploy, and profile both: --all",
+            )
     return found
 
 
-def _ours(one: Bundle, network: Compressed | None, device: Device, threads: int, compared: bool) -> Contender:
+def _ours(one: Bundle, network: Compressed | None, device: Device, threads: int, compared: str | None) -> Contender:
     recipe = one.manifest.origin.recipe
     name = f"edgevision {recipe}{' static' if one.manifest.static else ''}"
     artefact = network.folder.name if network else one.folder.name.split("@")[0]
@@ -84,7 +92,7 @@ def _ours(one: Bundle, network: Compressed | None, device: Device, threads: int,
         size_bytes=one.size_bytes,
         bundle=one,
         compressed=network,
-        reference=_rival_name("onnxruntime", recipe) if network and compared else None,
+        reference=_rival_name(compared, recipe) if network and compared else None,
     )
 
 
@@ -94,7 +102,7 @@ def _rival(runtime: str, network: Compressed, one: Bundle, threads: int) -> Cont
     if one.manifest.golden:
         sample = np.array(one.golden(one.manifest.golden[0])[0])
     return Contender(
-        engine=OnnxRuntimeEngine(_rival_name(runtime, recipe), network.onnx_path, threads, sample),
+        engine=open_rival(runtime, _rival_name(runtime, recipe), network.onnx_path, threads, sample),
         runtime=runtime,
         artefact=network.folder.name,
         recipe=recipe,
@@ -103,6 +111,10 @@ def _rival(runtime: str, network: Compressed, one: Bundle, threads: int) -> Cont
         compressed=network,
         reference=None,
     )
+
+
+def _takes(runtime: str, network: Compressed) -> bool:
+    return takes_integers(runtime) or not any(isinstance(step, Quantize) for step in network.info.recipe.steps)
 
 
 def _rival_name(runtime: str, recipe: str) -> str:

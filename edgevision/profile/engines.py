@@ -1,11 +1,10 @@
-"""Things that can be timed in turns: a bundle on a device, or the same ONNX file in another runtime."""
+"""Things that can be timed in turns; here ours, a bundle on a device. `rivals` has the other runtimes."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -61,53 +60,3 @@ class BundleEngine:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Run the batch on the device."""
         return self.device.run(images)
-
-
-@dataclass
-class OnnxRuntimeEngine:
-    """The same ONNX file in onnxruntime on this host, all optimisations on, inputs and outputs bound beforehand."""
-
-    name: str
-    path: Path
-    threads: int
-    sample: np.ndarray
-    opening: RawTiming = field(init=False)
-    _session: Any = field(init=False, repr=False)
-    _binding: Any = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        start = time.perf_counter_ns()
-        self._session = onnxruntime.InferenceSession(
-            str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-        ready = time.perf_counter_ns()
-        self._binding = self._session.io_binding()
-        self._binding.bind_cpu_input(self._session.get_inputs()[0].name, self.sample)
-        for output in self._session.get_outputs():
-            self._binding.bind_output(output.name)
-        first = self._timed()
-        self.opening = RawTiming(init_ns=ready - start, first_ns=first, run_ns=(first,), threads=self.threads)
-
-    def _timed(self) -> int:
-        start = time.perf_counter_ns()
-        self._session.run_with_iobinding(self._binding)
-        return time.perf_counter_ns() - start
-
-    def window(self, runs: int, warmup: int) -> RawTiming:
-        """Time one window in this process."""
-        for _ in range(warmup):
-            self._timed()
-        times = tuple(self._timed() for _ in range(runs))
-        return RawTiming(init_ns=0, first_ns=times[0], run_ns=times, threads=self.threads)
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Run one image at a time, as the exported graph's batch of one asks."""
-        name = self._session.get_inputs()[0].name
-        return np.concatenate([self._session.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))])

@@ -12,10 +12,9 @@ from edgevision.profile.profile import Comparison, Protocol
 from edgevision.profile.statistics import paired_ratio
 from edgevision.progress import Progress, silent
 
-#: A warm-up is over when the last windows agree this well, or when it has taken this long.
+#: A warm-up is over when the last windows agree this well, or when it has taken `Protocol.steady_seconds`.
 STEADY_SPREAD = 0.02
 STEADY_WINDOWS = 3
-WARMUP_SECONDS = 2.0
 
 Windows = dict[str, list[tuple[int, ...]]]
 
@@ -53,7 +52,7 @@ def measure(
 def runs_per_window(engine: Engine, protocol: Protocol, rest: Callable[[float], None] = time.sleep) -> int:
     """Warm `engine` up until it is steady and return how many runs fill a window; at least five."""
     spent, runs, medians = 0.0, 5, []
-    while spent < WARMUP_SECONDS:
+    while spent < protocol.steady_seconds:
         rest(protocol.rest_seconds)
         timed = engine.window(runs, protocol.warmup).run_ns
         spent += sum(timed) / 1e9 + protocol.rest_seconds

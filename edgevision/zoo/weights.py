@@ -25,7 +25,7 @@ from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
 from edgevision.files import sha256_of, write_atomic
 
-#: Larger files are refused; the largest network of the zoo is 85 MB.
+#: Larger files are refused; the largest network of the zoo is 346 MB.
 MAX_BYTES = 4 << 30
 SCHEMA = "edgevision.weights/1"
 _META_KEY = "edgevision"
@@ -111,29 +111,38 @@ def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> Checkpoint:
 def load_weights(module: nn.Module, checkpoint: Checkpoint, *, strict: bool = True) -> WeightsReport:
     """Copy a checkpoint into `module`; with `strict`, nothing is copied unless every key fits.
 
+    A key that names a buffer outside the state_dict may be there or not; where it is, its values must be the buffer's.
+
     Raises:
-        UsageError: keys are missing, unexpected or of another shape (strict), or hold NaN or infinity.
+        UsageError: keys are missing, unexpected or of another shape or value (strict), or hold NaN or infinity.
     """
     own = module.state_dict()
     given = checkpoint.state
     # A checkpoint from before torch 0.4.1, or from another framework, has no batch counters; nothing depends on them.
     counters = {key for key in own if key.endswith("num_batches_tracked")}
+    # What a network computes from its configuration, and some releases store beside the weights.
+    derived = {key: value for key, value in module.named_buffers() if key not in own}
     missing = tuple(key for key in own if key not in given and key not in counters)
-    unexpected = tuple(key for key in given if key not in own)
+    unexpected = tuple(key for key in given if key not in own and key not in derived)
     mismatched = tuple(
         f"{key}: the network has {tuple(own[key].shape)}, the file {tuple(value.shape)}"
         for key, value in given.items()
         if key in own and own[key].shape != value.shape
+    )
+    mismatched += tuple(
+        f"{key}: the file holds {tuple(given[key].shape)}, which is not what the network computes"
+        for key, value in derived.items()
+        if key in given and not torch.equal(given[key].reshape(-1).to(value.dtype), value.reshape(-1))
     )
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
     report = WeightsReport(str(checkpoint.path), checkpoint.sha256, len(fitting), missing, unexpected, mismatched)
     if strict and not report.exact:
         raise UsageError(
             f"the weights do not fit the network: {len(missing)} keys missing, {len(unexpected)} unexpected, "
-            f"{len(mismatched)} of another shape",
+            f"{len(mismatched)} of another shape or value",
             where=str(checkpoint.path),
             fix="choose the model the weights were trained for (edgevision list models)",
-            reasons=[*_some("missing", missing), *_some("unexpected", unexpected), *_some("shape", mismatched)],
+            reasons=[*_some("missing", missing), *_some("unexpected", unexpected), *_some("mismatch", mismatched)],
         )
     broken = [key for key, value in fitting.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:

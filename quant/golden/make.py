@@ -72,6 +72,8 @@ ERF_P = [1.9868125491484534e-06, 0.0002845638373401016, 0.003883219789713621, 0.
          1.1283791065216064]  # fmt: skip
 ERF_Q = [3.742038461496122e-05, 0.0011855426710098982, 0.015206998214125633, 0.11534876376390457, 0.5048547387123108,
          1.0]  # fmt: skip
+GELU_P = [2.4315147229003742e-08, -1.67520011018496e-06, 4.943811291013844e-05, -0.0008279801113530993,
+          0.00883800070732832, -0.06471242755651474, 0.39797961711883545]  # fmt: skip
 EXP_P = [0.0013814466074109077, 0.008368780836462975, 0.04166839271783829, 0.1666651964187622, 0.4999999403953552, 1.0,
          1.0]  # fmt: skip
 
@@ -85,7 +87,9 @@ def erf(x: Fraction) -> Fraction:
 
 def gelu(x: Fraction) -> Fraction:
     """Section 5."""
-    return binary32(binary32(x / 2) * binary32(erf(binary32(x * single(0.7071067811865476))) + 1))
+    c = clamp(x, -Fraction(3.953125), Fraction(3.953125))
+    share = binary32(c * horner(binary32(c * c), GELU_P))
+    return binary32(x * binary32(share + Fraction(1, 2)))
 
 
 def exp(x: Fraction) -> Fraction:
@@ -102,6 +106,41 @@ def sigmoid(x: Fraction) -> Fraction:
     return binary32(1 / binary32(exp(-x) + 1))
 
 
+def root(x: Fraction) -> Fraction:
+    """Square root, rounded to binary32."""
+    scale = Fraction(4) ** 60
+    return binary32(Fraction(math.isqrt(math.floor(x * scale))) / Fraction(2) ** 60)
+
+
+def row_sum(row: list[Fraction]) -> Fraction:
+    """Section 9."""
+    running = [Fraction(0)] * 16
+    for index, value in enumerate(row):
+        running[index % 16] = binary32(running[index % 16] + value)
+    while len(running) > 1:
+        half = len(running) // 2
+        running = [binary32(a + b) for a, b in zip(running[:half], running[half:], strict=True)]
+    return running[0]
+
+
+def layer_norm(row: list[Fraction], gamma: list[Fraction], beta: list[Fraction], epsilon: Fraction) -> list[Fraction]:
+    """Section 9."""
+    share = binary32(Fraction(1, len(row)))
+    mean = binary32(row_sum(row) * share)
+    away = [binary32(x - mean) for x in row]
+    variance = binary32(row_sum([binary32(d * d) for d in away]) * share)
+    factor = binary32(1 / root(binary32(variance + epsilon)))
+    return [binary32(binary32(binary32(d * factor) * g) + b) for d, g, b in zip(away, gamma, beta, strict=True)]
+
+
+def softmax(row: list[Fraction]) -> list[Fraction]:
+    """Section 9."""
+    k = min(21, 30 - math.ceil(math.log2(len(row))))
+    steps = [rint(exp(binary32(x - max(row))) * 2**k) for x in row]
+    factor = binary32(1 / binary32(Fraction(sum(steps))))
+    return [binary32(step * factor) for step in steps]
+
+
 def bits(x: Fraction) -> int:
     """Bit pattern of a binary32 value."""
     return struct.unpack("I", struct.pack("f", float(x)))[0]
@@ -110,7 +149,7 @@ def bits(x: Fraction) -> int:
 def vectors() -> dict:
     """All vectors, deterministic."""
     rng = random.Random(SEED)
-    found: dict = {"version": 1, "quantize": [], "dequantize": [], "requantize": [], "add": [], "functions": {}}
+    found: dict = {"version": 2, "quantize": [], "dequantize": [], "requantize": [], "add": [], "functions": {}}
     for _ in range(200):
         s, z = single(rng.choice([2.0**-6, rng.uniform(1e-4, 0.3)])), rng.randrange(256)
         v = single(float(s) * rng.choice([rng.uniform(-300, 300), rng.randrange(-300, 300) + 0.5]))
@@ -135,6 +174,12 @@ def vectors() -> dict:
         points = [single(x) for x in (0.0, 1.0, -1.0, 0.5, 4.0, -4.0, 10.0, -10.0)]
         points += [single(rng.uniform(-8, 8)) for _ in range(100)]
         found["functions"][name] = [[bits(x), bits(function(x))] for x in points]
+    found["rows"] = {"layer_norm": [], "softmax": []}
+    for count in (1, 5, 16, 37, 200):
+        row, gamma, beta = ([single(rng.gauss(0.3, 2)) for _ in range(count)] for _ in range(3))
+        made = layer_norm(row, gamma, beta, single(1e-5))
+        found["rows"]["layer_norm"].append([[bits(x) for x in part] for part in (row, gamma, beta, made)])
+        found["rows"]["softmax"].append([[bits(x) for x in part] for part in (row, softmax(row))])
     return found
 
 

@@ -113,7 +113,7 @@ def test_kernels_that_want_a_tvm_runtime_are_refused(folder: Path, tmp_path: Pat
     program = programs.program()
     compiler = need_compiler(program.target)
     for symbol in ("__TVMBackendRegisterSystemLibSymbol", "__TVMFFIFunctionCall"):
-        (tmp_path / "kernels.o").write_bytes(program.objects)
+        (tmp_path / "kernels.o").write_bytes(program.objects[0])
         plain = link_kernels(program, compiler)
         (tmp_path / "hook.c").write_text(f"void *{symbol};\nextern const char ev_kernels_id[];\n")
         assert symbol.encode() not in plain

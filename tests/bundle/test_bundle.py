@@ -81,9 +81,9 @@ def test_missing_kernels_and_wrong_architecture_are_all_named() -> None:
 
 
 def test_bytes_that_are_no_object_file_are_refused() -> None:
-    for content in (b"", b"\x7fELF", b"MZ" * 100, programs.program().objects[:100]):
+    for content in (b"", b"\x7fELF", b"MZ" * 100, programs.program().objects[0][:100]):
         with pytest.raises(Unsupported, match="ELF"):
-            read_symbols(content)
+            read_symbols([content])
 
 
 def test_golden_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_a_misplaced_tensor_is_refused(tmp_path: Path) -> None:
 
 def test_other_objects_are_other_kernels() -> None:
     program = programs.program()
-    assert kernels_id(program) != kernels_id(replace(program, objects=program.objects + b"\0"))
+    assert kernels_id(program) != kernels_id(replace(program, objects=(program.objects[0] + b"\0",)))

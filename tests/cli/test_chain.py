@@ -152,3 +152,25 @@ def test_bundles_of_two_models_are_not_timed_together(shell, tmp_path):
     assert "two bundles of recipe fp32" in problem["reasons"][0]
     problem = shell("profile", "--against", "onxruntime", code=2)
     assert "did you mean 'onnxruntime'" in problem["reasons"][0]
+
+
+def test_ncnn_is_compared_on_the_float_network_alone(shell):
+    problem = shell("profile", "small-digits-w8a8@host", "--against", "ncnn", code=2)
+    assert "ncnn cannot run" in problem["what"]
+    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx")
+    measured = shell("profile", "--all", "--against", "ncnn", "--seconds", "0.01", "--limit", "4")
+    assert [engine["name"] for engine in measured["engines"]] == ["edgevision fp32", "edgevision w8a8", "ncnn fp32"]
+    ours = measured["engines"][0]
+    assert ours["reference"] == "ncnn fp32" and ours["max_abs_error"] < 1e-4
+    Path(measured["path"]).unlink()
+
+
+def test_openvino_runs_both_networks(shell):
+    pytest.importorskip("openvino")
+    measured = shell("profile", "--all", "--against", "openvino,onnxruntime", "--seconds", "0.01", "--limit", "4")
+    names = [engine["name"] for engine in measured["engines"]]
+    assert names[2:] == ["openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8"]
+    # onnxruntime is what the others are compared with wherever it runs too.
+    assert measured["engines"][0]["reference"] == "onnxruntime fp32"
+    Path(measured["path"]).unlink()

@@ -6,7 +6,7 @@ from helpers.kernels import call, cores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
+from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot, x86
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
@@ -16,6 +16,9 @@ from edgevision.graph.ir import Node
 from edgevision.graph.reference import convolve
 
 CORES = pytest.mark.parametrize("simd", cores(), ids=lambda s: f"{s.lanes}x{s.registers}-{s.dot}")
+BYTE_SUMS = pytest.mark.parametrize(
+    "simd", [s for s in cores() if x86.group_of(s)], ids=lambda s: f"{s.lanes}x{s.registers}-{s.dot}"
+)
 few = settings(max_examples=8, deadline=None)
 
 
@@ -57,7 +60,7 @@ def test_integer_gemm_is_the_reference_bit_for_bit(simd, rows, depth, channels, 
     bias = rng.integers(-(2**16), 2**16, channels).astype(np.int32)
     scale = rng.uniform(1e-4, 1e-2, channels).astype(np.float32)
     tile = tile_shape(rows, channels, simd.lanes, simd.registers)
-    chain = Chain((), Store("uint8", 0, pitch=channels), exact=True)
+    chain = Chain((), Store("uint8", 0, pitch=channels, bounded=bool(seed % 2)), exact=True)
     spec = gemm.Gemm(
         rows, depth, channels, "uint8", "int8", tile, depth, 0, left.size, rows * channels, chain, ((4, "float32"),)
     )
@@ -185,6 +188,36 @@ def test_depthwise_convolution_handles_every_border_in_float_and_bytes(simd, sha
     np.testing.assert_allclose(got.reshape(exact.shape), exact, rtol=1e-5, atol=1e-2)
 
 
+@BYTE_SUMS
+@given(WINDOWS, st.integers(4, 70), st.integers(0, 2), st.integers(0, 2**31))
+@few
+def test_depthwise_sums_of_bytes_are_the_reference_bit_for_bit(simd, shape, channels, offset, seed):
+    window = geometry(*shape)
+    if window is None or not depthwise_bytes.suits(channels, simd):
+        return
+    rng = np.random.default_rng(seed)
+    zero = rng.integers(0, 256, channels)
+    pitch = channels + 3
+    elements = window.images * window.out_height * window.out_width * channels
+    wide = rng.integers(0, 256, (window.images, window.height, window.width, pitch)).astype(np.uint8)
+    x = wide[..., offset : offset + channels].transpose(0, 3, 1, 2).astype(np.int64)
+    weight = rng.integers(-127, 128, (channels, 1, *window.kernel)).astype(np.int8)
+    bias = rng.integers(-1000, 1000, channels).astype(np.int32)
+    accumulator = convolve(x - zero.reshape(1, -1, 1, 1), weight.astype(np.int64), node_of(window, channels))
+    accumulator = (accumulator + bias.reshape(1, -1, 1, 1)).transpose(0, 2, 3, 1)
+    spec = depthwise_bytes.DepthwiseBytes(
+        window, channels, pitch, offset, wide.size, elements,
+        Chain((), Store("uint8", 0, pitch=channels, bounded=bool(seed % 2)), exact=True), ((4, "float32"),),
+    )  # fmt: skip
+    shifted = bias - weight.astype(np.int64).sum(axis=(1, 2, 3)) * zero
+    got = call(
+        depthwise_bytes.build("k", spec, simd),
+        [wide, depthwise_bytes.pack(weight[:, 0], simd), shifted.astype(np.int32), np.full(channels, 0.01, np.float32),
+         *([zero.astype(np.uint8)] if window.leaves_frame else []), limits(0, 255, 7), np.zeros(elements, np.uint8)],
+    )  # fmt: skip
+    assert np.array_equal(got.reshape(accumulator.shape), numerics.requantize(accumulator, 0.01, 7, 0, 255))
+
+
 @CORES
 @given(st.integers(1, 23), st.integers(1, 50), st.integers(0, 2**31))
 @few
@@ -197,7 +230,14 @@ def test_single_channel_product_in_float_and_bytes(simd, rows, depth, seed):
     spec = rowdot.RowDot(rows, depth, "uint8", "int8", depth, 0, left.size, rows, chain, ((4, "float32"),))
     got = call(
         rowdot.build("k", spec, simd),
-        [left, weight, bias, np.float32([2e-3]), limits(0, 255, 9), np.zeros(rows, np.uint8)],
+        [
+            left,
+            rowdot.pack(weight, simd, integer=True),
+            bias,
+            np.float32([2e-3]),
+            limits(0, 255, 9),
+            np.zeros(rows, np.uint8),
+        ],
     )
     assert np.array_equal(got, numerics.requantize(accumulator, 2e-3, 9, 0, 255))
     spec = rowdot.RowDot(rows, depth, "float32", "float32", depth, 0, left.size, rows, Chain(store=Store(pitch=1)))

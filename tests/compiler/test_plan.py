@@ -1,10 +1,18 @@
 """The memory plan: nothing alive at once overlaps, and on real networks it meets the live-set bound."""
 
+import dataclasses
+
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgevision import compiler, target, zoo
+from edgevision.compiler import build
 from edgevision.compiler.plan import Span, aligned, live_bound, place
 from edgevision.compiler.program import ALIGNMENT
+from edgevision.compress.fold import fold_batch_norm
+from edgevision.graph.export import export
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 10)).map(
@@ -35,3 +43,12 @@ def test_arena_is_never_smaller_than_the_live_set(spans):
 def test_chain_of_layers_reuses_two_slots():
     spans = [Span(1000, i, i + 1) for i in range(20)]
     assert place(spans)[1] == live_bound(spans) == 2 * aligned(1000)
+
+
+@pytest.mark.parametrize("name", ["cas_vit_xs", "efficientnet_lite0"])
+def test_arena_of_the_zoo_is_within_15_percent_of_what_is_alive_at_once(name, monkeypatch):
+    monkeypatch.setattr(build, "compile_kernels", lambda *_, **__: ())
+    network = zoo.load_model(name, weights="random")
+    folded, _ = fold_batch_norm(network.module, torch.zeros(network.input.shape))
+    program = compiler.compile_graph(export(dataclasses.replace(network, module=folded)).graph, target.load("rpi4"))
+    assert 0 < program.live_bytes <= program.arena_bytes <= 1.15 * program.live_bytes

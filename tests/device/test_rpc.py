@@ -1,5 +1,6 @@
 """Against a real tracker and server on the loopback."""
 
+import json
 import os
 import signal
 import socket
@@ -12,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import programs
+from helpers.execution import run_on
+from helpers.operators import CASES, model_of
 
+from edgevision.compiler import compile_graph
 from edgevision.device.rpc import RpcDevice
+from edgevision.device.tuning import tuner_for
 from edgevision.errors import DeviceError, Mismatch
 
 
@@ -66,6 +71,21 @@ def test_the_walk_runs_inside_the_server(tracker: int, tmp_path: Path) -> None:
     device._session.upload(str(damaged), "weights.bin")
     with pytest.raises(Mismatch, match="sha256"):
         device.profile(1, threads=1)
+
+
+def test_kernels_are_tuned_on_the_board(tracker: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xgboost")
+    monkeypatch.setenv("EDGEVISION_CACHE", str(tmp_path))
+    nodes, shape, constants = CASES["log softmax along memory"]
+    tuner = tuner_for(f"rpc:127.0.0.1:{tracker}:board", programs.host(), minutes=15 / 60, timeout=30)
+    network = model_of(nodes, shape, **constants)
+    program = compile_graph(network, programs.host(), tuner=tuner)
+    (table,) = tmp_path.rglob("database_tuning_record.json")
+    times = [json.loads(line)[1][1][0] for line in table.read_text().splitlines()]
+    # A candidate that could not be measured is written down as 10^10 seconds.
+    assert any(0 < seconds < 1 for seconds in times)
+    x = np.ones(shape, np.float32)
+    np.testing.assert_allclose(run_on(program, x), np.full(shape, -np.log(shape[-1])), rtol=1e-5)
 
 
 def test_without_a_tracker_the_command_to_start_one_is_named(tmp_path: Path) -> None:

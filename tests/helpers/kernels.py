@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import tvm
 
 from edgevision import target as targets
 from edgevision.compiler.simd import Simd, simd_of, tvm_target
-from edgevision.machine import resolve
+from edgevision.machine import cpu_flags, resolve
 
 #: Lanes and registers of the cores we generate for; every one of them can be compiled for and run here.
 NEON = Simd(lanes=4, registers=32)
 NEON32 = Simd(lanes=4, registers=16)
-AVX2 = Simd(lanes=8, registers=16)
+AVX2 = Simd(lanes=8, registers=16, dot="avx2")
+AVX512 = Simd(lanes=16, registers=32, dot="avx512")
 
 
 @functools.cache
@@ -27,8 +29,10 @@ def host() -> tuple[Simd, Any]:
 
 
 def cores() -> list[Simd]:
-    """This machine's own vectors, and three others."""
-    return [host()[0], AVX2, NEON, NEON32]
+    """This machine's own vectors, and others it has the instructions of."""
+    flags = cpu_flags(Path("/proc/cpuinfo").read_text())
+    wide = [AVX512] if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags else []
+    return [host()[0], *wide, *([AVX2] if "avx2" in flags else []), NEON, NEON32]
 
 
 def call(function: Any, arrays: Sequence[np.ndarray]) -> np.ndarray:

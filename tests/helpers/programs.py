@@ -63,13 +63,13 @@ def tvm_target(target: Target) -> tvm.target.Target:
 
 
 @functools.cache
-def _objects(target: bytes) -> bytes:
+def _objects(target: bytes) -> tuple[bytes, ...]:
     module = tvm.IRModule({"gemm": _gemm, "add": _add, "requantize": _requantize})
     built = tvm.tirx.build(module, tvm_target(msgspec.json.decode(target, type=Target)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernels.o")
         built.write_to_file(str(path), "o")
-        return path.read_bytes()
+        return (path.read_bytes(),)
 
 
 def weights() -> tuple[np.ndarray, np.ndarray]:

@@ -7,25 +7,27 @@ from typing import Any
 import numpy as np
 import tvm
 
-from edgevision import compiler, target
+from edgevision import compiler
+from edgevision import target as targets
 from edgevision.compiler import build
 from edgevision.machine import resolve
 
-HOST = resolve(target.load("host"))
+HOST = resolve(targets.load("host"))
 
 
-def walk(model: Any, *inputs: np.ndarray) -> list[np.ndarray]:
-    """Compile `model` for this machine and run it; every output."""
+def walk(model: Any, *inputs: np.ndarray, target: Any = HOST) -> list[np.ndarray]:
+    """Compile `model` for this machine, or another this one can stand in for, and run it; every output."""
     made: dict[str, Any] = {}
     kept = build.compile_kernels
 
-    def keep(kernels: dict[str, Any], described: Any) -> bytes:
-        made["module"] = tvm.tirx.build(tvm.IRModule(dict(kernels)), target=described)
-        return b""
+    def keep(kernels: dict[str, Any], described: Any, **_: Any) -> tuple[bytes, ...]:
+        functions = {name: source.function() for name, source in kernels.items()}
+        made["module"] = tvm.tirx.build(tvm.IRModule(functions), target=described)
+        return ()
 
     build.compile_kernels = keep
     try:
-        program = compiler.compile_graph(model, HOST)
+        program = compiler.compile_graph(model, target)
     finally:
         build.compile_kernels = kept
     places = {

@@ -13,7 +13,8 @@ from edgevision.device.device import RawTiming, StepTime
 from edgevision.errors import Unsupported, UsageError
 from edgevision.profile import measure, profile
 from edgevision.profile.agreement import agreement
-from edgevision.profile.engines import BundleEngine, OnnxRuntimeEngine
+from edgevision.profile.engines import BundleEngine
+from edgevision.profile.rivals import OnnxRuntimeEngine
 
 
 @dataclass

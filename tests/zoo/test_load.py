@@ -9,11 +9,25 @@ from edgevision.zoo.weights import WeightsMeta, save_weights
 SMALL = Preprocessing(height=64, width=64, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
-def test_every_name_but_the_pretrained_loads_with_random_weights():
-    for name in names():
-        model = load_model(name, weights="random", classes=("a", "b"), image_size=32)
-        assert model.provenance.origin == "random"
-        assert model.module(torch.zeros(model.input.shape)).shape == (1, 2)
+@pytest.mark.parametrize("name", names())
+def test_every_name_loads_with_random_weights(name):
+    model = load_model(name, weights="random", classes=("a", "b"), image_size=32)
+    assert model.provenance.origin == "random"
+    assert model.module(torch.zeros(model.input.shape)).shape == (1, 2)
+    assert model.module(torch.rand(model.input.shape)).isfinite().all()
+
+
+def test_the_seed_alone_decides_random_weights():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, same, other = (load_model("cas_vit", classes=("a", "b"), seed=s).module.head.weight for s in (1, 1, 2))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_second_head_is_only_built_where_there_is_one():
+    with pytest.raises(UsageError, match="resnet18 has no distillation head"):
+        load_model("resnet18", weights="random", distillation_head=True)
 
 
 def test_unknown_name_suggests_the_nearest():

@@ -55,7 +55,7 @@ def test_every_kind_of_misfit_is_listed_at_once_and_nothing_is_copied(tmp_path):
     assert caught.value.reasons == (
         "missing: norm.weight",
         "unexpected: stranger.weight",
-        "shape: network.0.0.attn.qkv.weight: the network has (144, 48, 1, 1), the file (2, 2)",
+        "mismatch: network.0.0.attn.qkv.weight: the network has (144, 48, 1, 1), the file (2, 2)",
     )
     assert torch.equal(module.head.weight, before)
 

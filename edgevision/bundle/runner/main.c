@@ -13,40 +13,41 @@
 struct session {
     struct ev_command command;
     struct ev_program *program;
-    char *samples; /* NULL: one sample of zeros */
-    uint64_t sample_count, sample_bytes;
+    FILE *samples; /* NULL: one sample of zeros */
+    uint64_t sample_count;
     uint64_t init_ns, first_ns;
     uint64_t *run_ns, *step_ns;
 };
 
-static int load_samples(struct session *s, struct ev_error *error)
+static int open_samples(struct session *s, struct ev_error *error)
 {
-    uint64_t bytes, one;
+    uint64_t bytes, sample = 0, one;
     s->sample_count = 1;
     for (int i = 0; i < ev_input_count(s->program); i++) {
         ev_input(s->program, i, &one);
-        s->sample_bytes += one;
+        sample += one;
     }
     if (!s->command.input)
         return 0;
-    if (!(s->samples = ev_read_file(s->command.input, SIZE_MAX / 4, &bytes, error)))
+    if (!(s->samples = ev_open_file(s->command.input, &bytes, error)))
         return error->code;
-    if (!bytes || bytes % s->sample_bytes)
+    if (!bytes || bytes % sample)
         return ev_fail(error, EV_USAGE, "expected a multiple of %" PRIu64 " bytes (one sample), got %" PRIu64 ": %s",
-                       s->sample_bytes, bytes, s->command.input);
-    s->sample_count = bytes / s->sample_bytes;
+                       sample, bytes, s->command.input);
+    s->sample_count = bytes / sample;
     return 0;
 }
 
-static void take_sample(struct session *s, uint64_t index)
+/* Samples are read one by one, straight into the program's input: there may be more of them than memory. */
+static int next_sample(struct session *s, struct ev_error *error)
 {
-    char *from = s->samples + index * s->sample_bytes;
     for (int i = 0; s->samples && i < ev_input_count(s->program); i++) {
         uint64_t bytes;
         void *input = ev_input(s->program, i, &bytes);
-        memcpy(input, from, (size_t)bytes);
-        from += bytes;
+        if (fread(input, 1, (size_t)bytes, s->samples) != bytes)
+            return ev_fail(error, EV_USAGE, "the file ended early or could not be read: %s", s->command.input);
     }
+    return 0;
 }
 
 static int give_output(struct session *s, FILE *file)
@@ -68,7 +69,8 @@ static int run_samples(struct session *s, struct ev_error *error)
         return ev_fail(error, EV_USAGE, "cannot write %s: %s", path, strerror(errno));
     int status = 0, unwritten = 0;
     for (uint64_t i = 0; i < s->sample_count && !status && !unwritten; i++) {
-        take_sample(s, i);
+        if ((status = next_sample(s, error)))
+            break;
         uint64_t start = ev_now_ns();
         status = ev_run(s->program, error);
         if (i == 0)
@@ -88,7 +90,10 @@ static int time_runs(struct session *s, struct ev_error *error)
     s->step_ns = calloc((s->command.steps ? repeat : 0) * steps + 1, sizeof *s->step_ns);
     if (!s->run_ns || !s->step_ns)
         return ev_fail(error, EV_MEMORY, "no memory for the times of %zu runs", repeat);
-    take_sample(s, 0);
+    if (s->samples)
+        rewind(s->samples);
+    if (next_sample(s, error))
+        return error->code;
     if (repeat && ev_repeat(s->program, s->command.warmup, s->command.repeat, s->run_ns, error))
         return error->code;
     for (size_t i = 0; s->command.steps && i < repeat; i++)
@@ -161,7 +166,7 @@ static int run(struct session *s, struct ev_error *error)
     if (!(s->program = ev_open(c->folder, &options, error)))
         return error->code;
     s->init_ns = ev_now_ns() - start;
-    if (load_samples(s, error) || run_samples(s, error) || time_runs(s, error))
+    if (open_samples(s, error) || run_samples(s, error) || time_runs(s, error))
         return error->code;
     c->json ? print_json(s) : print_text(s);
     return fflush(stdout) ? ev_fail(error, EV_USAGE, "cannot write the result: %s", strerror(errno)) : 0;
@@ -175,7 +180,8 @@ int main(int count, char **words)
     if (status)
         fprintf(stderr, "runner: %s\n", error.text);
     ev_close(session.program);
-    free(session.samples);
+    if (session.samples)
+        fclose(session.samples);
     free(session.run_ns);
     free(session.step_ns);
     return status;

@@ -13,9 +13,10 @@ from typing import Literal
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, saturate, x86
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.functions import FUNCTIONS, Arithmetic
+from edgevision.compiler.simd import Simd
 from edgevision.graph.numerics import STEP_BOUND
 
 #: How an operand is indexed by (pixel m, channel n): one value per channel, a tensor like the result, one value per
@@ -33,6 +34,7 @@ class Operand:
         pitch, offset: elements from one pixel to the next, and of the first; for views into a wider tensor.
         dtype: float32 or uint8.
         quant: extra input with [scale, zero point] of a uint8 operand that is read as float.
+        table: extra input with the int32 address of each pixel's first element, in place of pitch and offset.
     """
 
     parameter: int
@@ -41,6 +43,7 @@ class Operand:
     offset: int = 0
     dtype: str = "float32"
     quant: int | None = None
+    table: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Store:
         zero_points: extra input with one int32 zero point per channel, in place of the one in `limits`.
         pitch, offset: elements from one pixel to the next in the output, and of the first.
         zero_offset: of the kernel's first channel among the zero points, when it makes one group of a layer.
+        bounded: whether the value, in steps, is known to stay below 2^30.
     """
 
     dtype: str = "float32"
@@ -76,6 +80,7 @@ class Store:
     pitch: int = 0
     offset: int = 0
     zero_offset: int = 0
+    bounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,9 +120,70 @@ class ChainWriter:
 
     def finish(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
         """Apply the chain to `value` (float32, or int32 steps) and store it."""
+        self._store(self._applied(value, pixel, channel, width), pixel, channel, width)
+
+    def finish_all(
+        self,
+        values: Sequence[Expr],
+        positions: Sequence[tuple[Expr, Expr]],
+        width: int,
+        simd: Simd,
+        *,
+        together: int = 1,
+    ) -> None:
+        """As `finish` for each vector at its (pixel, channel), four at a time where the core can.
+
+        Args:
+            together: how many follow one another in memory.
+        """
+        fours = len(values) // saturate.VECTORS * saturate.VECTORS if self.packs(simd, width) else 0
+        for first in range(0, fours, saturate.VECTORS):
+            taken = slice(first, first + saturate.VECTORS)
+            self.finish_four(values[taken], positions[taken], width, together)
+        for value, (pixel, channel) in zip(values[fours:], positions[fours:], strict=True):
+            self.finish(value, pixel, channel, width)
+
+    def packs(self, simd: Simd, width: int) -> bool:
+        """Whether `finish_four` should take vectors of `width` lanes on this core.
+
+        Functions need the registers for themselves: four at once would spill.
+        """
+        if any(operation.name in FUNCTIONS for operation in self._chain.operations):
+            return False
+        how = self._chain.store
+        fits = how.dtype == "uint8" and how.limits is not None and how.zero_points is None
+        return fits and width == simd.lanes and x86.group_of(simd) > 0
+
+    def finish_four(
+        self, values: Sequence[Expr], positions: Sequence[tuple[Expr, Expr]], width: int, together: int = 1
+    ) -> None:
+        """As `finish` for four vectors at (pixel, channel) positions, where `packs` says so.
+
+        Args:
+            together: how many follow one another in memory: 1, 2 or 4.
+        """
+        how = self._chain.store
+        assert how.limits is not None
+        low, high, multiplier, zero = (self._extras[how.limits][i] for i in range(4))
+        ready = []
+        for value, (pixel, channel) in zip(values, positions, strict=True):
+            value = self._applied(value, pixel, channel, width)
+            if how.multiplied:
+                value = self._math.mul(value, emit.splat(multiplier, width), width)
+            if not how.bounded:
+                value = T.max(T.min(value, emit.splat(high, width)), emit.splat(low, width))
+            ready.append(emit.named(value))
+        least, most = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
+        quads = saturate.packed(ready, emit.cast(zero, "int16", 1), least, most, width)
+        for first in range(0, saturate.VECTORS, together):
+            pixel, channel = positions[first]
+            address = pixel * how.pitch + how.offset + channel
+            emit.store(self.output, address, saturate.part(quads, first, together, width), width * together)
+
+    def _applied(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> Expr:
         for operation in self._chain.operations:
             value = emit.named(self._apply(operation, value, pixel, channel, width))
-        self._store(value, pixel, channel, width)
+        return value
 
     def _apply(self, operation: Apply, value: Expr, pixel: Expr, channel: Expr, width: int) -> Expr:
         if operation.name in FUNCTIONS:
@@ -144,18 +210,26 @@ class ChainWriter:
         return raw if count == width else emit.splat(emit.named(raw), width)
 
     def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand, less its zero point where it has one, as int32."""
+        """The bytes of an operand, less its zero point where it has one: small integers as float32, so exact."""
         count = width if operand.index in ("channel", "tensor", "image") else 1
         raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        steps = emit.cast(raw, "int32", count)
+        steps = emit.cast(raw, "float32", count)
         if operand.quant is not None:
-            zero = emit.cast(self._extras[operand.quant][1], "int32", 1)
-            steps = steps - emit.splat(zero, count)
+            steps = steps - emit.splat(self._extras[operand.quant][1], count)
         return steps if count == width else emit.splat(emit.named(steps), width)
+
+    def byte_indices(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        """The bytes of an operand as int32."""
+        count = width if operand.index in ("channel", "tensor", "image") else 1
+        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
+        index = emit.cast(raw, "int32", count)
+        return index if count == width else emit.splat(emit.named(index), width)
 
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":
             return operand.offset + channel
+        if operand.table is not None:
+            return self._extras[operand.table][pixel] + channel
         if operand.index == "tensor":
             return pixel * operand.pitch + operand.offset + channel
         if operand.index == "pixel":

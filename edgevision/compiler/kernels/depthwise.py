@@ -25,7 +25,7 @@ class Depthwise:
     Attributes:
         channels: of input and output.
         dtype: float32, or uint8 with an int32 accumulator.
-        weights: float32, or int8 with one float32 scale per channel.
+        weights: float32, or int8 or int16 with one float32 scale per channel.
         pitch, offset: elements from one input pixel to the next, and of the first.
         corrected: whether the zero-point correction of taps outside the frame is passed.
     """
@@ -53,7 +53,7 @@ def build(name: str, spec: Depthwise, simd: Simd) -> Any:
         ("weights", taps * spec.channels, spec.weights),
         ("bias", spec.channels, "int32" if integer else "float32"),
     ]
-    if spec.weights == "int8":
+    if spec.weights != "float32":
         parameters.append(("scale", spec.channels, "float32"))
     if spec.corrected:
         parameters.append(("correction", taps * spec.channels, "int32"))
@@ -87,7 +87,7 @@ class _Body:
         self._spec, self._writer = spec, writer
         self._integer = spec.dtype != "float32"
         self._left, self._weights, self._bias = buffers[:3]
-        self._scale = buffers[3] if spec.weights == "int8" else None
+        self._scale = buffers[3] if spec.weights != "float32" else None
         self._correction = buffers[4] if spec.corrected else None
 
     def tile(self, line: Any, block: Block, b: Any, channel: Any, width: int) -> None:
@@ -139,7 +139,7 @@ class _Body:
         for kx in range(window.kernel[1]):
             tap = ky * window.kernel[1] + kx
             weight = emit.load(self._weights, tap * spec.channels + channel, width)
-            if spec.weights == "int8":
+            if spec.weights != "float32":
                 weight = emit.cast(weight, "int32" if self._integer else "float32", width)
             weights.append(emit.named(weight))
         # Input columns this block reads, relative to the first output column times the stride.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter, Operand
 from edgevision.compiler.simd import Simd
+
+Positions = list[tuple[Any, Any]]
 
 #: Elements one parallel task covers at least; below this a launch costs more than it saves.
 TASK_ELEMENTS = 8192
@@ -45,48 +48,76 @@ def build(name: str, spec: Elementwise, simd: Simd) -> Any:
             images=spec.images,
         )
 
-        def point(pixel: Any, channel: Any, width: int) -> None:
-            writer.finish(emit.named(writer.operand_value(spec.first, pixel, channel, width)), pixel, channel, width)
+        def points(positions: Positions, width: int, together: int) -> None:
+            values = [emit.named(writer.operand_value(spec.first, *position, width)) for position in positions]
+            writer.finish_all(values, positions, width, simd, together=together)
 
-        over_positions(spec.pixels, spec.channels, simd.lanes, point, flat=_flat(spec))
+        over_positions(spec.pixels, spec.channels, simd.lanes, points, flat=_flat(spec))
     return made[0]
 
 
-def over_positions(pixels: int, channels: int, lanes: int, point: Any, *, flat: bool) -> None:
-    """Call `point(pixel, channel, width)` over every position, vectors along channels, tasks along pixels.
+def over_positions(
+    pixels: int, channels: int, lanes: int, points: Callable[[Positions, int, int], None], *, flat: bool
+) -> None:
+    """Call `points(positions, width, together)` over every position, tasks along pixels.
 
-    When `flat`, rows follow one another without a gap in every tensor, so the whole is one long row.
+    One to four positions of vectors are given at a time; `together` says whether all follow one another in memory, by
+    their number, or none, by 1. When `flat`, rows follow one another without a gap in every tensor, so the whole is
+    one long row.
     """
     if flat:
         pixels, channels = 1, pixels * channels
-    full, tail = divmod(channels, lanes)
-    if pixels == 1 and full:
-        per_task = max(1, TASK_ELEMENTS // lanes)
-        tasks, rest = divmod(full, per_task)
-        if tasks:
-            with T.parallel(tasks) as task, T.serial(per_task) as v:
-                point(0, (task * per_task + v) * lanes, lanes)
-        if rest:
-            with T.serial(rest) as v:
-                point(0, (tasks * per_task + v) * lanes, lanes)
-        for first, width in emit.powers_of_two(tail, lanes):
-            point(0, full * lanes + first, width)
+    fours, rest = divmod(channels // lanes, 4)
+    pieces = [(fours * 4 + i) * lanes for i in range(rest)]
+    tail = emit.powers_of_two(channels % lanes, lanes)
+    tail = [(channels - channels % lanes + first, width) for first, width in tail]
+
+    def run(pixel: Any, first: Any, count: Any) -> None:
+        with T.serial(count) as v:
+            start = emit.named((first + v) * (4 * lanes))
+            points([(pixel, start + i * lanes) for i in range(4)], lanes, 4)
+
+    def end(block: list[Any]) -> None:
+        for channel in pieces:
+            points([(pixel, channel) for pixel in block], lanes, 1)
+        for channel, width in tail:
+            for pixel in block:
+                points([(pixel, channel)], width, 1)
+
+    if pixels == 1:
+        if fours:
+            tasks, per_task = _tasks(fours, TASK_ELEMENTS // (4 * lanes))
+            with T.parallel(tasks) as task:
+                run(0, task * per_task, _count(task, per_task, fours))
+        end([0])
         return
-    per_task = max(1, min(pixels, TASK_ELEMENTS // channels))
-    tasks = -(-pixels // per_task)
-    with T.parallel(tasks) as task:
-        count = per_task if pixels % per_task == 0 else T.min(per_task, pixels - task * per_task)
-        with T.serial(count) as p:
-            pixel = emit.named(task * per_task + p)
-            if full:
-                with T.serial(full) as v:
-                    point(pixel, v * lanes, lanes)
-            for first, width in emit.powers_of_two(tail, lanes):
-                point(pixel, full * lanes + first, width)
+    blocks = -(-pixels // 4)
+    tasks, per_task = _tasks(blocks, TASK_ELEMENTS // (4 * channels))
+    with T.parallel(tasks) as task, T.serial(_count(task, per_task, blocks)) as b:
+        # The last block overlaps its neighbour rather than be short; what is written twice is the same.
+        size = min(4, pixels)
+        start = emit.named(T.min((task * per_task + b) * 4, pixels - size))
+        if fours:
+            with T.serial(size) as p:
+                run(start + p, 0, fours)
+        end([start + i for i in range(size)])
+
+
+def _tasks(count: int, most: int) -> tuple[int, int]:
+    """Tasks of nearly equal size for `count` items, `most` at most in each: (tasks, items of all but the last)."""
+    tasks = -(-count // max(1, most))
+    per_task = -(-count // tasks)
+    return -(-count // per_task), per_task
+
+
+def _count(task: Any, per_task: int, count: int) -> Any:
+    return per_task if count % per_task == 0 else T.min(per_task, count - task * per_task)
 
 
 def _flat(spec: Elementwise) -> bool:
     operands = [spec.first, *spec.chain.operands]
-    dense = all(o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 for o in operands)
+    dense = all(
+        o.index == "tensor" and o.pitch == spec.channels and o.offset == 0 and o.table is None for o in operands
+    )
     how = spec.chain.store
     return dense and how.pitch == spec.channels and how.offset == 0 and how.zero_points is None

@@ -106,15 +106,19 @@ class Tile:
         self.dtype = dtype
         # Of all scopes only "global" buffers under 1 KiB become stack variables, which LLVM then keeps in registers;
         # "local" ones are fetched from the runtime's heap workspace on every tile.
-        self._buffer = T.alloc_buffer((count * width,), dtype, scope="global")
+        self.buffer = T.alloc_buffer((count * width,), dtype, scope="global")
 
     def get(self, index: int, first: int = 0, width: int | None = None) -> Expr:
         """Accumulator `index`, or its lanes `first` to `first + width`."""
-        return load(self._buffer, index * self.width + first, self.width if width is None else width)
+        return load(self.buffer, index * self.width + first, self.width if width is None else width)
 
     def set(self, index: int, value: Expr) -> None:
         """Replace accumulator `index`."""
-        store(self._buffer, index * self.width, value, self.width)
+        store(self.buffer, index * self.width, value, self.width)
+
+    def set_part(self, index: int, first: int, value: Expr, width: int) -> None:
+        """Replace `width` lanes of accumulator `index` from `first`."""
+        store(self.buffer, index * self.width + first, value, width)
 
     def add(self, index: int, value: Expr) -> None:
         """Add to accumulator `index`."""

@@ -84,8 +84,12 @@ def erf(math: Arithmetic, x: Expr, width: int) -> Expr:
 
 
 def gelu(math: Arithmetic, x: Expr, width: int) -> Expr:
-    """x/2 * (1 + erf(x / sqrt 2))."""
+    """x/2 * (1 + erf(x / sqrt 2)); exact arithmetic has a polynomial of its own, without a division."""
     x = emit.named(x)
+    if math.exact:
+        near = clamped(x, -N.GELU_BOUND, N.GELU_BOUND, width)
+        share = math.mul(near, math.polynomial(math.mul(near, near, width), N.GELU_P, width), width)
+        return math.mul(x, math.add(share, emit.f32(0.5, width), width), width)
     inner = erf(math, math.mul(x, emit.f32(N.SQRT_HALF, width), width), width)
     half = math.mul(x, emit.f32(0.5, width), width)
     return math.mul(half, math.add(inner, emit.f32(1.0, width), width), width)

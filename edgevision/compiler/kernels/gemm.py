@@ -34,6 +34,7 @@ class Gemm:
         tile: rows and vectors of the register tile (`panel.tile_shape`).
         images, rows_per_image: for operands with one value per image.
         extras: (elements, dtype) of the chain's operand buffers.
+        table: extra input with the address of each row's first element, in place of pitch and offset.
         full_range: whether a byte weight may be -128; without it Arm cores add byte products in 16 bits.
     """
 
@@ -50,6 +51,7 @@ class Gemm:
     chain: Chain
     extras: tuple[tuple[int, str], ...] = ()
     images: int = 1
+    table: int | None = None
     full_range: bool = True
 
 
@@ -100,22 +102,30 @@ def build(name: str, spec: Gemm, simd: Simd) -> Any:
         writer = ChainWriter(
             spec.chain, extras, buffers[-1], pixels_per_image=spec.rows // spec.images, images=spec.images
         )
-        body = _Body(spec, simd, operands, writer, groups)
+        table = None if spec.table is None else extras[spec.table]
+        body = _Body(spec, simd, operands, writer, groups, table)
         _loops(spec, mr, panels(spec.channels, simd.lanes, nr), body)
     return made[0]
 
 
 class _Body:
-    def __init__(self, spec: Gemm, simd: Simd, operands: Operands, writer: ChainWriter, groups: int) -> None:
+    def __init__(
+        self, spec: Gemm, simd: Simd, operands: Operands, writer: ChainWriter, groups: int, table: Any
+    ) -> None:
         self._spec, self._simd, self._operands, self._writer, self._groups = spec, simd, operands, writer, groups
+        self._table = table
 
     def tile(self, panel: Panel, lane_offset: Any, channel: Any, row: Any, rows: int) -> None:
         spec = self._spec
         tile = DenseTile(self._operands, self._simd, panel, lane_offset, rows)
         tile.start()
+        if self._table is None:
+            starts = [(row + i) * spec.pitch + spec.offset for i in range(rows)]
+        else:
+            starts = [emit.named(self._table[row + i]) for i in range(rows)]
         tile.accumulate(
             range(rows),
-            lambda i, k: (row + i) * spec.pitch + spec.offset + k,
+            lambda i, k: starts[i] + k,
             lane_offset * self._groups,
             self._groups,
         )

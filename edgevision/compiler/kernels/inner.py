@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgevision.compiler.kernels import emit, panel
+from edgevision.compiler.kernels import emit, panel, x86
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.panel import Panel
 from edgevision.compiler.simd import Simd
@@ -32,6 +32,7 @@ class Walk:
         rows: which of them take part.
         address: the left element of (row, k).
         weight_base: where the panel's weights start, in lanes.
+        pitch: lanes from one k-group to the next.
         groups: k-groups to add.
         full_range: whether a weight may be -128, so that two byte products can leave 16 bits.
     """
@@ -44,12 +45,13 @@ class Walk:
     rows: Sequence[int]
     address: Callable[[int, Expr], Expr]
     weight_base: Expr
+    pitch: int
     groups: int
     full_range: bool
 
     def weight_lanes(self, group: Expr, first: int) -> Expr:
         """Lane `first` of the panel in k-group `group`, counted from the first weight."""
-        return self.weight_base + group * self.panel.lanes + first
+        return self.weight_base + group * self.pitch + first
 
 
 def loop_of(simd: Simd, *, integer: bool, contiguous: bool = True) -> Loop:
@@ -65,9 +67,9 @@ def k_group(simd: Simd, *, integer: bool) -> int:
     """Values of k one inner step consumes, which is also the packing group of the weights."""
     if not integer:
         return 1
-    if simd.sums_four:
+    if simd.sums_four or loop_of(simd, integer=True) == "pairs":
         return 4
-    return 4 if loop_of(simd, integer=True) == "pairs" else 1
+    return x86.group_of(simd) or 1
 
 
 def left_shift(simd: Simd) -> int:
@@ -81,7 +83,12 @@ def pack(simd: Simd, weights: np.ndarray, vectors: int, *, integer: bool) -> np.
     Shapes and layout as `panel.pack`.
     """
     packed = panel.pack(weights, simd.lanes, vectors, k_group(simd, integer=integer))
-    return pair_order(packed) if loop_of(simd, integer=integer) == "pairs" else packed
+    return pair_order(packed) if paired(simd, integer=integer) else packed
+
+
+def paired(simd: Simd, *, integer: bool) -> bool:
+    """Whether weights are packed in the order of `pair_order`."""
+    return loop_of(simd, integer=integer) == "pairs"
 
 
 def pair_order(packed: np.ndarray) -> np.ndarray:
@@ -100,8 +107,8 @@ def tile_shape(simd: Simd, rows: int, channels: int, *, integer: bool) -> tuple[
     loop of the core needs besides; few enough that LLVM's scheduler spills none of them.
 
     >>> arm = Simd(lanes=4, registers=32, neon=True)
-    >>> tile_shape(arm, 196, 96, integer=True), tile_shape(arm, 196, 96, integer=False), tile_shape(arm, 1, 96, integer=True)
-    ((4, 3), (6, 3), (1, 6))
+    >>> [tile_shape(arm, rows, 96, integer=integer) for rows, integer in ((196, True), (196, False), (1, True))]
+    [(4, 3), (6, 3), (1, 6)]
     """
     if not simd.neon:
         return panel.tile_shape(rows, channels, simd.lanes, simd.registers)

@@ -1,9 +1,9 @@
 """Byte products on Arm cores without a dot product: two sums in 16 bits, then a pairwise addition into 32.
 
 A k-group is four bytes. Of each row its first two stand in the four lower places of a register, its last two in the
-upper ones, shifted to signed; `inner.pair_order` lays the weights of four channels out alike. `smull` multiplies the lower half,
-`smlal2` adds the products of the upper half in 16 bits, `sadalp` adds neighbours to the int32 accumulator of their
-channel: three instructions for sixteen products. |a| <= 128 and |w| <= 127, so two products stay within
+upper ones, shifted to signed; `inner.pair_order` lays the weights of four channels out alike. `smull` multiplies the
+lower half, `smlal2` adds the products of the upper half in 16 bits, `sadalp` adds neighbours to the int32 accumulator
+of their channel: three instructions for sixteen products. |a| <= 128 and |w| <= 127, so two products stay within
 2 * 128 * 127 = 32512; where a weight is -128 they would not, and each half is added alone.
 """
 

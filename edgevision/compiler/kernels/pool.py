@@ -25,7 +25,8 @@ class Pool:
         dtype: float32 or uint8.
         pitch, offset: of the input.
         per_channel: whether the factor of a global average is one per channel. `extras[0]` is that factor, and for
-            bytes `extras[1]` the one int32 subtracted from the sum: pixels times zero point.
+            bytes `extras[1]` the one int32 subtracted from the sum: pixels times zero point. An average of bytes has
+            the factor of every number of taps in `extras[0]`, and the zero point, int32, in `extras[1]`.
         counted: (rows, columns) an average counts taps up to, when it counts those in the padding: the image's height
             and width and the padding after them. None counts taps inside the image alone.
     """
@@ -107,14 +108,17 @@ class _Body:
     def slide(self, pixel: Any, channel: Any, width: int) -> None:
         spec, window = self._spec, self._spec.window
         maximum = spec.kind == "max"
-        acc = emit.Tile(1, width, spec.dtype)
-        taken = emit.Tile(1, 1, "float32")
+        summed_bytes = self._integer and not maximum
+        acc = emit.Tile(1, width, "int32" if summed_bytes else spec.dtype)
+        taken = emit.Tile(1, 1, "int32" if summed_bytes else "float32")
+        one = T.int32(1) if summed_bytes else T.float32(1.0)
         if maximum:
             lowest = T.uint8(0) if self._integer else T.float32(-3.4028234663852886e38)
             acc.set(0, emit.splat(lowest, width))
         else:
-            acc.set(0, emit.f32(0.0, width))
-        taken.set(0, T.float32(0.0))
+            acc.set(0, emit.i32(0, width) if summed_bytes else emit.f32(0.0, width))
+        taken.set(0, one - one)
+        zero = emit.named(emit.splat(self._extras[1][0], width)) if summed_bytes else None
         column = emit.named(T.floormod(pixel, window.out_width))
         line = emit.named(T.floordiv(pixel, window.out_width))
         image = emit.named(T.floordiv(line, window.out_height))
@@ -126,17 +130,22 @@ class _Body:
             with T.If(inside), T.Then():
                 source = (image * window.height + y) * window.width + x
                 loaded = emit.load(self._left, source * spec.pitch + spec.offset + channel, width)
+                if summed_bytes:
+                    loaded = emit.cast(loaded, "int32", width) - zero
                 acc.set(0, T.max(acc.get(0), loaded) if maximum else acc.get(0) + loaded)
                 if spec.counted is None and not maximum:
-                    taken.set(0, taken.get(0) + T.float32(1.0))
+                    taken.set(0, taken.get(0) + one)
             if spec.counted is not None:
                 with T.If(T.And(y < spec.counted[0], x < spec.counted[1])), T.Then():
-                    taken.set(0, taken.get(0) + T.float32(1.0))
+                    taken.set(0, taken.get(0) + one)
         value = acc.get(0)
         if maximum and self._integer:
             how = spec.chain.store
             emit.store(self._writer.output, pixel * how.pitch + how.offset + channel, value, width)
             return
-        if not maximum:
+        if summed_bytes:
+            factor = emit.splat(emit.named(self._extras[0][taken.get(0)]), width)
+            value = emit.fence(emit.cast(emit.named(value), "float32", width) * factor, width)
+        elif not maximum:
             value = value / emit.splat(taken.get(0), width)
         self._writer.finish(emit.named(value), pixel, channel, width)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import elementwise, layout
+from edgevision.compiler.kernels import elementwise, layout, move
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.compiler.lowering.values import Extent, Storage, Value, extent_of, rows_are_planes
 from edgevision.compiler.simd import Simd
+from edgevision.compiler.source import KernelSource
 from edgevision.errors import Unsupported
-from edgevision.graph import numerics
+from edgevision.graph import movement, numerics
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.qdq import Quant
 
@@ -49,12 +50,11 @@ class Builder:
     exact: bool
     storages: list[Storage] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    kernels: dict[str, Any] = field(default_factory=dict)
+    kernels: dict[str, KernelSource] = field(default_factory=dict)
     values: dict[str, dict[str, Value]] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
-    _names: dict[Any, str] = field(default_factory=dict)
     _constants: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,13 +77,9 @@ class Builder:
         return self._constants[key]
 
     def kernel(self, family: str, make: Callable[[str, Any, Simd], Any], spec: Any) -> str:
-        """Name of the kernel for `spec`, generated the first time it is asked for."""
-        key = (family, spec)
-        if key not in self._names:
-            name = f"{family}_{sum(1 for f, _ in self._names if f == family)}"
-            self.kernels[name] = make(name, spec, self.simd)
-            self._names[key] = name
-        return self._names[key]
+        """Name of the kernel for `spec`; it is generated when the program is compiled, if no cache has it."""
+        source = KernelSource(family, make, spec, self.simd)
+        return self.kernels.setdefault(source.name, source).name
 
     def call(
         self,
@@ -143,13 +139,54 @@ class Builder:
         readers = self._readers.get(tensor, [])
         return readers[0] if len(readers) == 1 and tensor not in self.graph.outputs else None
 
-    def rows(self, tensor: str) -> Value:
-        """The tensor as rows, whatever it is stored as; bytes behind a quantisation stay bytes."""
+    def rows(self, tensor: str, *, tabled: bool = False) -> Value:
+        """The tensor as rows, whatever it is stored as; bytes behind a quantisation stay bytes.
+
+        Args:
+            tabled: whether the reader can find each row through a table; others get a copy in order.
+        """
         self.materialise(tensor)
         known = self.values[tensor]
+        if "rows" not in known and "moved" in known:
+            self._rows_of_moved(tensor, known["moved"])
+        if tabled and "rows" not in known and "tabled" in known:
+            return known["tabled"]
+        if "rows" not in known and "moved" in known:
+            known["rows"] = self._copied_in_order(tensor, known["moved"], as_rows=True)
         if "rows" not in known:
             self._relayout(tensor, known["planes"], to_rows=True)
         return known["rows"]
+
+    def moved(self, tensor: str) -> Value:
+        """Where each element of the tensor lies; nothing is copied."""
+        self.materialise(tensor)
+        known = self.values[tensor]
+        if "moved" in known:
+            return known["moved"]
+        if "rows" in known:
+            return self._addressed(tensor, known["rows"])
+        addresses = np.arange(self.extent(tensor).elements).reshape(self.graph.shape(tensor))
+        return replace(known["planes"], layout="moved", addresses=addresses)
+
+    def moved_float(self, tensor: str) -> Value:
+        """As `moved`, of float elements: bytes are dequantised first."""
+        value = self.moved(tensor)
+        return value if value.quant is None else self._addressed(tensor, self.float_rows(tensor))
+
+    def _addressed(self, tensor: str, rows: Value) -> Value:
+        shape, extent = self.graph.shape(tensor), self.extent(tensor)
+        addresses = np.arange(extent.rows)[:, None] * rows.pitch + rows.offset + np.arange(extent.channels)
+        if len(shape) == 4:
+            addresses = addresses.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
+        return replace(rows, layout="moved", addresses=addresses.reshape(shape))
+
+    def put_moved(self, tensor: str, source: Value, addresses: np.ndarray) -> None:
+        """Say that a tensor's elements are those of `source` at `addresses`."""
+        flat = addresses.reshape(-1)
+        if flat.size == self.elements(source) and np.array_equal(flat, np.arange(flat.size)):
+            self.put_as_onnx(tensor, source.storage, source.dtype, source.quant)
+        else:
+            self.put(tensor, Value(source.storage, source.dtype, "moved", 0, 0, source.quant, addresses=addresses))
 
     def float_rows(self, tensor: str) -> Value:
         """The tensor as float32 rows; dequantised here if it is stored as bytes."""
@@ -176,6 +213,9 @@ class Builder:
         self.materialise(tensor)
         known = self.values[tensor]
         if "planes" in known and known["planes"].quant is None:
+            return known["planes"].storage
+        if "moved" in known and "rows" not in known and known["moved"].quant is None:
+            known["planes"] = self._copied_in_order(tensor, known["moved"], as_rows=False)
             return known["planes"].storage
         if rows_are_planes(self.graph.shape(tensor)):
             return self.dense_rows(tensor).storage
@@ -215,20 +255,22 @@ class Builder:
 
     def read_operand(self, value: Value, parameter: int) -> tuple[Operand, list[Apply], list[int]]:
         """A value as a chain's first operand, with the operations that dequantise it and the storages it reads."""
-        if value.quant is None:
-            return operand_of(value, "tensor", parameter), [], [value.storage]
-        if value.quant.per_tensor:
-            storages = [value.storage, self.quant_constant(value.quant)]
-            return operand_of(value, "tensor", parameter, parameter + 1), [], storages
+        tables = [] if value.table is None else [value.table]
+        if value.quant is None or value.quant.per_tensor:
+            storages = [value.storage, *([] if value.quant is None else [self.quant_constant(value.quant)])]
+            quant = None if value.quant is None else parameter + 1
+            table = None if value.table is None else parameter + len(storages)
+            return operand_of(value, "tensor", parameter, quant, table), [], [*storages, *tables]
         # One scale per channel: subtract and multiply by channel, in the order section 3 of NUMERICS.md gives.
-        plain = operand_of(value.through(None), "tensor", parameter)
+        table = None if value.table is None else parameter + 3
+        plain = operand_of(value.through(None), "tensor", parameter, None, table)
         zero = self.constant(value.quant.zero_point.astype(np.float32))
         scale = self.constant(value.quant.scale)
         operations = [
             Apply("sub", Operand(parameter + 1, "channel")),
             Apply("mul", Operand(parameter + 2, "channel")),
         ]
-        return plain, operations, [value.storage, zero, scale]
+        return plain, operations, [value.storage, zero, scale, *tables]
 
     def quant_constant(self, quant: Quant) -> int:
         """[scale, zero point] of a per-tensor quantisation, for `Operand.quant`."""
@@ -241,6 +283,41 @@ class Builder:
         return self.constant(np.array([low - zero, high - zero, factor, zero], np.float32))
 
     # -- helpers ----------------------------------------------------------------------------------------------------
+
+    def _rows_of_moved(self, tensor: str, value: Value) -> None:
+        """Moved elements as rows with a pitch, else through a table, where the channels of each row are together."""
+        addresses = _channels_last(value.addresses)
+        starts = addresses[:, 0]
+        if not np.array_equal(addresses, starts[:, None] + np.arange(addresses.shape[1])):
+            return
+        pitch = int(starts[1] - starts[0]) if starts.size > 1 else addresses.shape[1]
+        if pitch >= 0 and np.array_equal(starts, starts[0] + pitch * np.arange(starts.size)):
+            self.put(tensor, replace(value, layout="rows", pitch=pitch, offset=int(starts[0]), addresses=None))
+        else:
+            table = self.constant(starts.astype(np.int32))
+            self.put(tensor, replace(value, layout="tabled", table=table, addresses=None))
+
+    def _copied_in_order(self, tensor: str, value: Value, *, as_rows: bool) -> Value:
+        """A dense copy of moved elements, in the order of rows or in ONNX's."""
+        output = self.new(self.extent(tensor).elements, value.dtype)
+        addresses = _channels_last(value.addresses) if as_rows else value.addresses
+        self.move(value, np.asarray(addresses), output, 0, tensor)
+        layout_: Any = "rows" if as_rows else "planes"
+        return Value(output, value.dtype, layout_, self.extent(tensor).channels if as_rows else 0, 0, value.quant)
+
+    def in_order(self, tensor: str, value: Value) -> Value:
+        """A copy of moved elements in the order ONNX gives them; bytes stay bytes."""
+        return self._copied_in_order(tensor, value, as_rows=False)
+
+    def move(self, value: Value, addresses: np.ndarray, output: int, offset: int, label: str) -> None:
+        """Copy the elements at `addresses` to `output`, one after another from `offset`."""
+        table, loops = movement.loops(addresses)
+        spec = move.Move(
+            table.size, int(table[0]) if table.size == 1 else 0, tuple(loops), value.dtype, self.elements(value),
+            self.storages[output].elements, offset,
+        )  # fmt: skip
+        tables = [self.constant(table.astype(np.int32))] if table.size > 1 else []
+        self.call("move", move.build, spec, [value.storage, *tables, output], label)
 
     def _relayout(self, tensor: str, value: Value, *, to_rows: bool) -> None:
         extent = self.extent(tensor)
@@ -261,6 +338,13 @@ class Builder:
         self.values[tensor][made.layout] = made
 
 
-def operand_of(value: Value, index: Any, parameter: int, quant: int | None = None) -> Operand:
-    """A value as a chain operand; `quant` is the parameter that holds the scale and zero point of bytes."""
-    return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant)
+def _channels_last(addresses: np.ndarray | None) -> np.ndarray:
+    """Addresses as (rows, channels), as `Extent` reads a shape."""
+    array = np.asarray(addresses)
+    array = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+    return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
+
+
+def operand_of(value: Value, index: Any, parameter: int, quant: int | None = None, table: int | None = None) -> Operand:
+    """A value as a chain operand; `quant` and `table` are the parameters that hold its quantisation and row table."""
+    return Operand(parameter, index, value.pitch, value.offset, value.dtype, quant, table)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import conv, depthwise, gemm, rowdot
+from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.inner import k_group, left_shift, pack, tile_shape
 from edgevision.compiler.kernels.panel import pack_channels
@@ -129,7 +130,10 @@ class _Finish:
         out = self._layer.out
         if out is None:
             return self.tail.chain(channels)
-        return Chain((), self.tail.byte_store(out, self._layer.low, self._layer.high, channels), exact=True)
+        scale = self._layer.scale
+        most = math.inf if scale is None else 2.0**31 * float(np.max(scale))
+        store = self.tail.byte_store(out, self._layer.low, self._layer.high, channels, most=most)
+        return Chain((), store, exact=True)
 
     def group_chain(self, first: int) -> Chain:
         """The chain of the group of channels starting at `first`, writing into its slice of the output."""
@@ -172,8 +176,9 @@ def _full_range(layer: Layer) -> bool:
     return bool(layer.scale is not None and layer.weight.min(initial=0) < -127)
 
 
-def _input(builder: Builder, node: Node, layer: Layer) -> Value:
-    return builder.rows(node.inputs[0]) if layer.integer else builder.float_rows(node.inputs[0])
+def _input(builder: Builder, node: Node, layer: Layer, *, tabled: bool = False) -> Value:
+    value = builder.rows(node.inputs[0], tabled=tabled)
+    return value if layer.integer or value.quant is None else builder.float_rows(node.inputs[0])
 
 
 def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: int, nr: int) -> list[np.ndarray]:
@@ -196,8 +201,9 @@ def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int
 
 
 def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int) -> None:
-    value = _input(builder, node, layer)
     channels, depth = layer.weight.shape[:2]
+    value = _input(builder, node, layer, tabled=channels > 1)
+    table = None if value.table is None else finish.tail.extra(value.table)
     images = builder.extent(node.outputs[0]).images
     dtype = "uint8" if layer.integer else "float32"
     weights = "float32" if layer.scale is None else "int8"
@@ -209,14 +215,15 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
             rows, depth, dtype, weights, value.pitch, value.offset, builder.elements(value), finish.elements,
             finish.chain, finish.tail.shapes(), images,
         )  # fmt: skip
-        constants = [matrix.reshape(-1), bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
+        packed = rowdot.pack(matrix.reshape(-1), builder.simd, integer=layer.integer)
+        constants = [packed, bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
         finish.call("rowdot", rowdot.build, spec, constants, value.storage)
     else:
         simd = builder.simd
         tile = tile_shape(simd, rows, channels, integer=layer.integer)
         spec = gemm.Gemm(
             rows, depth, channels, dtype, weights, tile, value.pitch, value.offset, builder.elements(value),
-            finish.elements, finish.chain, finish.tail.shapes(), images, _full_range(layer),
+            finish.elements, finish.chain, finish.tail.shapes(), images, table, _full_range(layer),
         )  # fmt: skip
         packed = pack(simd, matrix, tile[1], integer=layer.integer)
         constants = _dense_constants(layer, packed, bias, simd.lanes, tile[1])
@@ -273,11 +280,14 @@ def _conv_constants(
 def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
     value = _input(builder, node, layer)
     channels = layer.weight.shape[0]
+    packs = layer.weight.dtype == np.int8 and depthwise_bytes.suits(channels, builder.simd)
+    if layer.integer and layer.scale is not None and packs:
+        _depthwise_bytes(builder, layer, layer.scale, window, finish, value)
+        return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
     spec = depthwise.Depthwise(
-        window, channels, "uint8" if layer.integer else "float32", "float32" if layer.scale is None else "int8",
-        value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(),
-        corrected,
+        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset,
+        builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
     constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
@@ -286,4 +296,23 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
     if corrected:
         constants.append((taps.astype(np.int64) * layer.x_zero.astype(np.int64)).astype(np.int32))
     finish.call("depthwise", depthwise.build, spec, constants, value.storage)
+    finish.done()
+
+
+def _depthwise_bytes(
+    builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: _Finish, value: Value
+) -> None:
+    channels = layer.weight.shape[0]
+    spec = depthwise_bytes.DepthwiseBytes(
+        window, channels, value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain,
+        finish.tail.shapes(),
+    )  # fmt: skip
+    constants = [
+        depthwise_bytes.pack(layer.weight[:, 0], builder.simd),
+        _shifted_bias(layer, layer.weight, layer.bias),
+        np.broadcast_to(scale, (channels,)).astype(np.float32),
+    ]
+    if window.leaves_frame:
+        constants.append(np.broadcast_to(layer.x_zero, (channels,)).astype(np.uint8))
+    finish.call("depthwise", depthwise_bytes.build, spec, constants, value.storage)
     finish.done()

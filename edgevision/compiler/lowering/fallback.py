@@ -6,6 +6,7 @@ like any other. This is what makes the compiler complete; the families in `kerne
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tvm.relax import transform as relax_transform
 from tvm.relax.frontend.onnx import from_onnx
 
 from edgevision.compiler.lowering.builder import Builder, Call
-from edgevision.compiler.lowering.schedule import scheduled
+from edgevision.compiler.lowering.schedule import build, legalised
 from edgevision.compiler.lowering.values import Storage
 from edgevision.errors import Unsupported
 from edgevision.graph import ir
@@ -53,10 +54,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _legalised(model: Any, target: Any) -> Any:
-    module = from_onnx(model, keep_params_in_input=False)
+    with warnings.catch_warnings():
+        # It warns of every tensor whose name it writes with other letters.
+        warnings.simplefilter("ignore")
+        module = from_onnx(model, keep_params_in_input=False)
     passes = [
         relax_transform.DecomposeOpsForInference(),
         relax_transform.CanonicalizeBindings(),
+        # Polynomials that become vectors, where the C library would be called for every element.
+        relax_transform.FastMathTransform(),
         relax_transform.LegalizeOps(),
         relax_transform.AnnotateTIROpPattern(),
         relax_transform.FoldConstant(),
@@ -140,11 +146,7 @@ class _Walk:
 
     def _kernel(self, hint: str) -> str:
         if hint not in self._names:
-            count = sum(1 for name in self._builder.kernels if name.startswith("fallback_"))
-            name = f"fallback_{count}_{hint}"
-            function = scheduled(self._module[hint], self._builder.simd.lanes)
-            self._builder.kernels[name] = function.with_attr("global_symbol", name)
-            self._names[hint] = name
+            self._names[hint] = self._builder.kernel("fallback", build, legalised(hint, self._module[hint]))
         return self._names[hint]
 
 

@@ -30,7 +30,7 @@ def lower_elementwise(builder: Builder, node: Node) -> bool:
 
 
 def _lower_from(builder: Builder, node: Node, start: str, shape: tuple[int, ...]) -> bool:
-    value = builder.rows(start)
+    value = builder.rows(start, tabled=True)
     first, operations, storages = builder.read_operand(value, parameter=0)
     tail = Tail(builder, start, operations=list(operations), storages=list(storages))
     if not tail.begin(node, shape):
@@ -55,13 +55,16 @@ def lower_dequantize(builder: Builder, node: Node) -> bool:
     return True
 
 
+BYTE_OPERATIONS = {"IntAdd": "add", "IntMul": "mul", "IntRescale": "rescale", "IntLookup": "lookup"}
+
+
 def lower_byte_operation(builder: Builder, node: Node) -> bool:
-    """IntAdd, IntMul and IntLookup."""
+    """IntAdd, IntMul, IntRescale and IntLookup."""
     out: Quant = node.attributes["out"]
     extent = builder.extent(node.outputs[0])
     shape = builder.graph.shape(node.outputs[0])
     zeros = node.get("zeros", (0,))
-    operation = {"IntAdd": "add", "IntMul": "mul", "IntLookup": "lookup"}[node.op]
+    operation = BYTE_OPERATIONS[node.op]
     tail = Tail(builder, node.outputs[0])
     values = [builder.rows(name) for name in node.inputs]
     indices = [tails.broadcast_index(builder.graph.shape(name), shape) for name in node.inputs]
@@ -72,15 +75,21 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
         tail.extra(builder.constant(node.attributes["table"]))
         inputs = [operand_of(values[0], indices[0], 0)]
     else:
+        points: list[int | None] = [None, None]
         if operation == "add":
-            tail.extra(builder.constant(node.attributes["multipliers"]))
-        tail.extra(builder.constant(node.attributes["scale"]))
-        points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
+            attributes = node.attributes
+            factors = byte_kernels.add_factors(attributes["multipliers"], attributes["scale"], zeros)
+            most = 255.0 * float(np.abs(factors).max(axis=1).sum())
+            tail.extra(builder.constant(factors))
+        else:
+            most = 255.0 ** len(values) * float(np.max(node.attributes["scale"]))
+            tail.extra(builder.constant(node.attributes["scale"]))
+            points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
         inputs = [operand_of(v, i, p, q) for v, i, p, q in zip(values, indices, parameters, points, strict=True)]
     chain = Chain((), Store("uint8", pitch=extent.channels), exact=True)
     if operation != "lookup":
         low, high = int(node.attributes["low"]), int(node.attributes["high"])
-        chain = Chain((), tail.byte_store(out, low, high, extent.channels), exact=True)
+        chain = Chain((), tail.byte_store(out, low, high, extent.channels, most=most), exact=True)
     output = builder.new(extent.elements, "uint8")
     spec = byte_kernels.Bytes(
         operation,  # type: ignore[arg-type]
@@ -103,6 +112,6 @@ def rules() -> dict[str, Any]:
     unary = (*tails.UNARY, *tails.BINARY, "Gelu", "HardSigmoid", "Clip", "Quantize")
     found: dict[str, Any] = dict.fromkeys(unary, lower_elementwise)
     found["Dequantize"] = lower_dequantize
-    for name in ("IntAdd", "IntMul", "IntLookup"):
+    for name in BYTE_OPERATIONS:
         found[name] = lower_byte_operation
     return found

@@ -1,4 +1,4 @@
-"""Rules for pooling and for operators that only move data."""
+"""Rules for pooling and resizing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import elementwise, pool
+from edgevision.compiler.kernels import pool, resize
 from edgevision.compiler.kernels.chain import Chain, Store
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
-from edgevision.compiler.lowering.values import Value, rows_are_planes
-from edgevision.graph.geometry import Window, window_of
+from edgevision.compiler.lowering.values import Value
+from edgevision.graph.geometry import Window, counted_size, window_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
+from edgevision.graph.resampling import axes_of
 
 #: Types a kernel of ours reads and writes.
 STORED = ("float32", "uint8")
@@ -83,7 +84,7 @@ def lower_pool(builder: Builder, node: Node) -> bool:
     output = builder.new(elements, chain.store.dtype)
     spec = pool.Pool(
         "max" if maximum else "average", window, x[1], value.dtype, value.pitch, value.offset,
-        builder.elements(value), elements, chain, tail.shapes(), counted=_counted(node, window),
+        builder.elements(value), elements, chain, tail.shapes(), counted=counted_size(node.attributes, window),
     )  # fmt: skip
     builder.call(
         "pool", pool.build, spec, [value.storage, *tail.storages, output], tails.label(node, tail), integer=is_bytes
@@ -92,38 +93,61 @@ def lower_pool(builder: Builder, node: Node) -> bool:
     return True
 
 
-def _counted(node: Node, window: Window) -> tuple[int, int] | None:
-    """How far an average counts taps in the padding; `Pool.counted`."""
-    if not node.get("count_include_pad"):
-        return None
-    below, right = list(node.get("pads", (0, 0, 0, 0)))[2:]
-    if node.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
-        below, right = window.kernel  # no window reaches further
-    return window.height + below, window.width + right
+def lower_byte_average(builder: Builder, node: Node) -> bool:
+    """IntAveragePool."""
+    value, out = builder.rows(node.inputs[0]), node.attributes["out"]
+    channels = builder.extent(node.inputs[0]).channels
+    elements = builder.extent(node.outputs[0]).elements
+    tail = Tail(builder, node.outputs[0])
+    tail.extra(builder.constant(node.attributes["scale"]))
+    tail.extra(builder.constant(np.array([node.attributes["x_zero"]], np.int32)))
+    limits = int(node.attributes["low"]), int(node.attributes["high"])
+    chain = Chain((), tail.byte_store(out, *limits, channels), exact=True)
+    output = builder.new(elements, "uint8")
+    spec = pool.Pool(
+        "average", node.attributes["window"], channels, value.dtype, value.pitch, value.offset,
+        builder.elements(value), elements, chain, tail.shapes(), counted=node.attributes["counted"],
+    )  # fmt: skip
+    builder.call("pool", pool.build, spec, [value.storage, *tail.storages, output], node.name, integer=True)
+    builder.put(node.outputs[0], Value(output, "uint8", "rows", channels))
+    return True
 
 
-def lower_reshape(builder: Builder, node: Node) -> bool:
-    """Reshape, Flatten, Squeeze, Unsqueeze and Identity: the same bytes under another shape."""
-    source, target = node.inputs[0], node.outputs[0]
-    builder.materialise(source)
-    if builder.graph.shape(source) == builder.graph.shape(target):
-        for value in list(builder.values[source].values()):
-            builder.put(target, value)
-        return True
-    value = builder.rows(source)
-    dense = value.pitch == builder.extent(source).channels and value.offset == 0
-    quant = value.quant
-    if quant is not None and not quant.per_tensor:
-        dense, quant = False, None
-    if rows_are_planes(builder.graph.shape(source)):
-        kept = value if dense else builder.dense_rows(source)
-        storage, dtype, quant = kept.storage, kept.dtype, kept.quant
-    elif "planes" in builder.values[source] and dense:
-        planes = builder.values[source]["planes"]
-        storage, dtype, quant = planes.storage, planes.dtype, planes.quant
+def lower_resize(builder: Builder, node: Node) -> bool:
+    """Resize and IntResize, nearest or linear."""
+    x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
+    integer = node.op == "IntResize"
+    axes = node.get("axes") if integer else axes_of(node, x, y, builder.graph.constants)
+    if axes is None or not _readable(builder, node):
+        return False
+    value = builder.rows(node.inputs[0])
+    moved = all(axis.taps == 1 for axis in axes) and not integer
+    is_bytes = value.dtype == "uint8" and value.quant is None
+    if not integer and not (moved and is_bytes):
+        value, is_bytes = builder.float_rows(node.inputs[0]), False
+    tail = Tail(builder, node.outputs[0])
+    for axis in axes:
+        tail.extra(builder.constant(axis.indices))
+        tail.extra(builder.constant(axis.fixed if integer else axis.weights))
+    if integer:
+        tail.extra(builder.constant(node.attributes["scale"]))
+        zero = int(node.attributes["x_zero"]) * int(np.prod([axis.fixed[0].sum() for axis in axes]))
+        tail.extra(builder.constant(np.array([zero], np.int32)))
+        limits = int(node.attributes["low"]), int(node.attributes["high"])
+        chain = Chain((), tail.byte_store(node.attributes["out"], *limits, x[1]), exact=True)
+    elif is_bytes:
+        chain = Chain((), Store("uint8", pitch=x[1]))
     else:
-        storage, dtype, quant = builder.planes(source), builder.float_rows(source).dtype, None
-    builder.put_as_onnx(target, storage, dtype, quant)
+        chain = tail.extend().chain(x[1])
+    elements = builder.extent(tail.tensor).elements
+    output = builder.new(elements, chain.store.dtype)
+    spec = resize.Resize(
+        (x[0], x[2], x[3]), (y[2], y[3]), (axes[0].taps, axes[1].taps), x[1], value.dtype, integer, value.pitch,
+        value.offset, builder.elements(value), elements, chain, tail.shapes(),
+    )  # fmt: skip
+    label = tails.label(node, tail)
+    builder.call("resize", resize.build, spec, [value.storage, *tail.storages, output], label, integer=integer)
+    builder.put(tail.tensor, Value(output, chain.store.dtype, "rows", x[1]))
     return True
 
 
@@ -132,74 +156,15 @@ def _readable(builder: Builder, node: Node) -> bool:
     return builder.graph.types[node.inputs[0]].dtype in STORED
 
 
-def _channel_axis(shape: tuple[int, ...]) -> int:
-    return 1 if len(shape) == 4 else len(shape) - 1
-
-
-def lower_split(builder: Builder, node: Node) -> bool:
-    """Split along channels: views, nothing is copied."""
-    shape = builder.graph.shape(node.inputs[0])
-    axis = int(node.get("axis", 0)) % len(shape)
-    if axis != _channel_axis(shape) or not _readable(builder, node):
-        return False
-    value = builder.rows(node.inputs[0])
-    if value.quant is not None and not value.quant.per_tensor:
-        value = builder.float_rows(node.inputs[0])
-    offset = value.offset
-    for output in node.outputs:
-        builder.put(output, Value(value.storage, value.dtype, "rows", value.pitch, offset, value.quant))
-        offset += builder.graph.shape(output)[axis]
-    return True
-
-
-def lower_concat(builder: Builder, node: Node) -> bool:
-    """Concat along channels: each input is copied into its slice, through the quantiser that follows, if any."""
-    shape = builder.graph.shape(node.outputs[0])
-    if int(node.get("axis", 0)) % len(shape) != _channel_axis(shape) or not _readable(builder, node):
-        return False
-    extent = builder.extent(node.outputs[0])
-    tail = Tail(builder, node.outputs[0])
-    reader = builder.sole_reader(node.outputs[0])
-    if reader is not None and reader.op == "Quantize" and reader.attributes["quant"].per_tensor:
-        tail.extend()
-    output = builder.new(extent.elements, tail.dtype)
-    offset = 0
-    for name in node.inputs:
-        value = builder.rows(name)
-        channels = builder.extent(name).channels
-        first, operations, storages = builder.read_operand(value, parameter=0)
-        part = Tail(builder, tail.tensor, operations=list(operations), storages=storages, quant=tail.quant)
-        spec = elementwise.Elementwise(
-            extent.rows, channels, extent.images, first, part.chain(extent.channels, offset), part.shapes(),
-            extent.elements,
-        )  # fmt: skip
-        builder.call("elementwise", elementwise.build, spec, [*storages, output], f"{node.name} <- {name}")
-        offset += channels
-    builder.put(tail.tensor, Value(output, tail.dtype, "rows", extent.channels))
-    return True
-
-
-def lower_transpose(builder: Builder, node: Node) -> bool:
-    """NCHW to NHWC is what rows already are."""
-    shape = builder.graph.shape(node.inputs[0])
-    if len(shape) != 4 or list(node.get("perm", ())) != [0, 2, 3, 1]:
-        return False
-    value = builder.dense_rows(node.inputs[0])
-    builder.put(node.outputs[0], Value(value.storage, value.dtype, "planes", 0, 0, value.quant))
-    return True
-
-
 def rules() -> dict[str, Any]:
     """Operators of this file."""
-    moves = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
     return {
         "GlobalAveragePool": lower_global_average,
         "ReduceMean": lower_global_average,
         "IntPool": lower_global_average,
         "MaxPool": lower_pool,
         "AveragePool": lower_pool,
-        "Split": lower_split,
-        "Concat": lower_concat,
-        "Transpose": lower_transpose,
-        **dict.fromkeys(moves, lower_reshape),
+        "IntAveragePool": lower_byte_average,
+        "Resize": lower_resize,
+        "IntResize": lower_resize,
     }

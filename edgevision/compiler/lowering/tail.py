@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,8 @@ from edgevision.graph.qdq import Quant
 
 #: Unary operators of ONNX by the name of the function that computes them.
 UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hard_swish", "Erf": "erf", "Exp": "exp"}
+#: Steps below which rounding to int32 cannot overflow (`Store.bounded`).
+MOST_STEPS = 2.0**30
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min"}
 
 
@@ -70,12 +73,17 @@ class Tail:
         return Chain(tuple(operations), store, exact=True)
 
     def byte_store(
-        self, quant: Quant, low: int, high: int, pitch: int, offset: int = 0, *, multiplied: bool = False
-    ) -> Store:
-        """A store of bytes of `quant`, its parameters added to the extra inputs."""
+        self, quant: Quant, low: int, high: int, pitch: int, offset: int = 0, *, multiplied: bool = False,
+        most: float = math.inf,
+    ) -> Store:  # fmt: skip
+        """A store of bytes of `quant`, its parameters added to the extra inputs.
+
+        Args:
+            most: steps the value cannot exceed, where a bound is known.
+        """
         limits = self.extra(self.builder.limits_constant(quant, low, high))
         points = None if quant.per_tensor else self.extra(self.builder.constant(quant.zero_point))
-        return Store("uint8", limits, multiplied, points, pitch, offset)
+        return Store("uint8", limits, multiplied, points, pitch, offset, bounded=most < MOST_STEPS)
 
     @property
     def dtype(self) -> str:
@@ -128,14 +136,15 @@ class Tail:
         index = broadcast_index(self.builder.graph.shape(other), shape)
         if index is None:
             return False
-        value = self.builder.rows(other)
+        value = self.builder.rows(other, tabled=index == "tensor")
         if value.quant is not None and not value.quant.per_tensor:
             value = self.builder.float_rows(other)
         if value.quant is None and value.dtype != "float32":
             return False
         parameter = self.extra(value.storage)
         quant = None if value.quant is None else self.extra(self.builder.quant_constant(value.quant))
-        self.operations.append(Apply(name, operand_of(value, index, parameter, quant), reverse=reverse))
+        table = None if value.table is None else self.extra(value.table)
+        self.operations.append(Apply(name, operand_of(value, index, parameter, quant, table), reverse=reverse))
         return True
 
     def _constant_operand(self, name: str, array: np.ndarray, *, reverse: bool, shape: tuple[int, ...]) -> bool:

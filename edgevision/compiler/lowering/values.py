@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from edgevision.graph.qdq import Quant
 
 #: "rows" is pixels x channels (NHWC for images); "planes" is NCHW. Tensors that are no images are always rows: all
-#: axes but the last are pixels.
-Layout = Literal["rows", "planes"]
+#: axes but the last are pixels. "tabled" is rows whose first elements are listed in a table, and "moved" says where
+#: each element lies (`graph.movement`).
+Layout = Literal["rows", "planes", "tabled", "moved"]
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Value:
         layout: rows or planes.
         pitch, offset: elements from one pixel to the next and of the first; rows only, so a split is a view.
         quant: set when the tensor is float to its readers but stored as bytes.
+        table: storage with the int32 address of each row's first element; tabled only.
+        addresses: of every element, in the tensor's ONNX shape; moved only.
     """
 
     storage: int
@@ -47,6 +50,8 @@ class Value:
     pitch: int
     offset: int = 0
     quant: Quant | None = None
+    table: int | None = None
+    addresses: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def through(self, quant: Quant | None) -> Value:
         """The same bytes read through `quant`."""

@@ -1,0 +1,1 @@
+"""`make bench-cpu`: this machine's CPU, every engine, every network and layer, in turns."""

@@ -1,0 +1,80 @@
+"""The networks as files: float, and our own QDQ, with the images they are calibrated on and timed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+
+from benchmarks.common import progress
+from benchmarks.cpu.catalogue import Network
+from benchmarks.cpu.photographs import IMAGES, photographs
+from benchmarks.cpu.pieces import source_hash
+from edgevision import recipe, zoo
+from edgevision.compress.quantize import quantize
+from edgevision.errors import ToolMissing, UsageError
+from edgevision.files import write_atomic
+from edgevision.graph.export import export
+from edgevision.recipe import Quantize
+from edgevision.zoo.model import Model
+
+#: What the files depend on; a change of the compiler alone leaves them, and the peers' files made from them.
+_SOURCE = (
+    "zoo", "compress", "data", "recipe.py",
+    "graph/export.py", "graph/naming.py", "graph/simplify.py", "graph/userfile.py",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One network in both forms.
+
+    Attributes:
+        plain: float ONNX file.
+        ours: w8a8 as our recipe makes it, QDQ; None for a network measured in float alone.
+        images: calibration inputs (1, C, H, W), float32; the first is the one that is timed.
+    """
+
+    plain: Path
+    ours: Path | None
+    images: tuple[np.ndarray, ...]
+
+
+def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared:
+    """Export and quantise a network of the zoo, or a file `<name>.onnx` of `onnx_folder`; kept in the work folder.
+
+    Raises:
+        UsageError: neither has it.
+    """
+    source = onnx_folder / f"{network.name}.onnx" if onnx_folder else None
+    given = str(source) if source and source.is_file() else network.name
+    if given == network.name and network.name not in zoo.names():
+        raise UsageError(f"no network '{network.name}' in the zoo{f' and no {source}' if source else ''}")
+    folder = work / "networks" / f"{network.name}-{source_hash(*_SOURCE)}"
+    plain, ours = folder / f"{network.name}-fp32.onnx", folder / f"{network.name}-w8a8.onnx"
+    model = _loaded(given)
+    split = photographs(model.preprocessing)
+    images = tuple(image[None] for images, _ in split.batches(IMAGES) for image in images)
+    if not plain.is_file():
+        progress(f"export {network.name}", 1, 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(plain, export(model).graph.SerializeToString())
+    if network.threads_only:
+        return Prepared(plain, None, images)
+    if not ours.is_file():
+        progress(f"quantise {network.name}", 1, 1)
+        step = next(step for step in recipe.load("w8a8").steps if isinstance(step, Quantize))
+        step = msgspec.structs.replace(step, calibration_images=IMAGES)
+        write_atomic(ours, quantize(onnx.load(str(plain)), step, split).SerializeToString())
+    return Prepared(plain, ours, images)
+
+
+def _loaded(given: str) -> Model:
+    try:
+        return zoo.load_model(given)
+    except ToolMissing:
+        # Its trained weights are in a package that is not installed; speed does not depend on them.
+        return zoo.load_model(given, weights="random")

@@ -1,0 +1,57 @@
+"""Four vectors of floats become bytes together on x86: rounded, packed with saturation, and put back in order.
+
+The packing instructions saturate, so they are the clamp, and one store takes what four narrowing stores would. The
+result is that of `chain.rounded_steps` plus the zero point, for values below 2^30 in magnitude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.emit import Expr
+
+#: Vectors packed together.
+VECTORS = 4
+_WORDS = {4: "llvm.x86.sse2.packssdw.128", 8: "llvm.x86.avx2.packssdw", 16: "llvm.x86.avx512.packssdw.512"}
+_BYTES = {4: "llvm.x86.sse2.packuswb.128", 8: "llvm.x86.avx2.packuswb", 16: "llvm.x86.avx512.packuswb.512"}
+
+
+def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr, width: int) -> Expr:
+    """Bytes clamp(rint(value) + zero, low, high) of four vectors, one after another, as int32 lanes of four bytes.
+
+    Args:
+        values: float32 vectors of `width` lanes, below 2^30 in magnitude.
+        zero: the zero point, one int16.
+        low, high: bounds, one uint8 each.
+    """
+    words = []
+    for first in range(0, VECTORS, 2):
+        steps = [_call("llvm.lrint", "int32", width, v) for v in values[first : first + 2]]
+        pair = _call(_WORDS[width], "int16", 2 * width, *steps)
+        # A saturated word plus a zero point still saturates the byte.
+        words.append(emit.named(_call("llvm.sadd.sat", "int16", 2 * width, pair, emit.splat(zero, 2 * width))))
+    count = VECTORS * width
+    stored = _call(_BYTES[width], "uint8", count, *words)
+    stored = emit.named(T.max(T.min(stored, emit.splat(high, count)), emit.splat(low, count)))
+    # Packing goes by blocks of four lanes: block b of vector v is at 4 b + v, and belongs at v blocks + b.
+    blocks = width // 4
+    quads = emit.named(emit.reinterpret(stored, "int32", width))
+    order = [VECTORS * block + vector for vector in range(VECTORS) for block in range(blocks)]
+    return emit.named(quads if blocks == 1 else T.Shuffle([quads], order))
+
+
+def part(quads: Expr, first: int, count: int, width: int) -> Expr:
+    """Vectors `first` to `first + count` of what `packed` gave, as bytes."""
+    lanes = width // 4
+    taken = quads
+    if count < VECTORS:
+        order = list(range(first * lanes, (first + count) * lanes))
+        taken = T.Shuffle([quads], order)
+    return T.reinterpret(f"uint8x{count * width}", taken)
+
+
+def _call(name: str, dtype: str, width: int, *arguments: Expr) -> Expr:
+    return T.call_llvm_pure_intrin(emit.vector_type(dtype, width), T.llvm_lookup_intrinsic_id(name), *arguments)

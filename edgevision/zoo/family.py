@@ -1,0 +1,53 @@
+"""What the zoo knows of a family of networks; each family's file ends with its own entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from edgevision.data.preprocess import Preprocessing
+from edgevision.zoo.packaged import PackagedWeights
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One network to build.
+
+    Attributes:
+        name: of a variant of the family.
+        size: height and width in pixels.
+        classes: outputs of the head.
+        second_head: with the family's second head (see `Family.heads`).
+    """
+
+    name: str
+    size: tuple[int, int] = (224, 224)
+    classes: int = 1000
+    second_head: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that share a file.
+
+    Attributes:
+        names: of the variants.
+        preprocessing: as published.
+        stride: image sides must be multiples of this, in pixels.
+        heads: state_dict paths of the classifiers; the second, where there is one, is that of distillation.
+        build: makes one network, weights drawn from torch's random state.
+        adapt: changes a checkpoint for the size of the network it is to be loaded into; None where none depends on it.
+        pretrained: the ImageNet weights a package brings; None where no package does.
+        aliases: short names, each with the variant it stands for.
+    """
+
+    names: tuple[str, ...]
+    preprocessing: Preprocessing
+    stride: int
+    heads: tuple[str, ...]
+    build: Callable[[Wanted], nn.Module]
+    adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
+    pretrained: PackagedWeights | None = None
+    aliases: tuple[tuple[str, str], ...] = ()
