@@ -16,11 +16,13 @@ class Simd:
         lanes: 32-bit lanes of one vector register.
         registers: vector registers the compiler may use.
         dot: integer dot product the kernels may use; "none" multiplies widened bytes.
+        neon: whether the core is an Arm one, whose inner loops multiply by element or in pairs.
     """
 
     lanes: int
     registers: int
     dot: str = "none"
+    neon: bool = False
 
     @property
     def sums_four(self) -> bool:
@@ -49,7 +51,9 @@ DOT_INSTRUCTIONS = {
 def simd_of(target: Target) -> Simd:
     """Read the vector facts of a target."""
     cpu = target.cpu
-    return Simd(lanes=max(1, cpu.simd_bits // 32), registers=cpu.simd_registers, dot=cpu.dot)
+    return Simd(
+        lanes=max(1, cpu.simd_bits // 32), registers=cpu.simd_registers, dot=cpu.dot, neon=target.arch != "x86_64"
+    )
 
 
 def tvm_target(target: Target) -> Any:

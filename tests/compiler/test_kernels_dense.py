@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot, x86
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
+from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
-from edgevision.compiler.kernels.tile import k_group
 from edgevision.graph import numerics
 from edgevision.graph.geometry import Window
 from edgevision.graph.ir import Node

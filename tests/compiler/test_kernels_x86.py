@@ -9,8 +9,8 @@ import tvm
 from edgevision import target as targets
 from edgevision.compiler.kernels import depthwise_bytes, gemm
 from edgevision.compiler.kernels.chain import Chain, Store
+from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
-from edgevision.compiler.kernels.tile import k_group
 from edgevision.compiler.simd import simd_of, tvm_target
 from edgevision.graph import numerics
 from edgevision.graph.geometry import Window

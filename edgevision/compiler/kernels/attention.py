@@ -16,10 +16,11 @@ from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter, rounded_steps
 from edgevision.compiler.kernels.functions import Arithmetic
 from edgevision.compiler.kernels.gemm import panel_runs
-from edgevision.compiler.kernels.panel import packed_lanes, panels, tile_shape
+from edgevision.compiler.kernels.inner import k_group, left_shift, paired, tile_shape
+from edgevision.compiler.kernels.panel import packed_lanes, panels
 from edgevision.compiler.kernels.repack import column_sums, pack_columns, pack_rows, row_sum
 from edgevision.compiler.kernels.softmax import RowSoftmax, over_row
-from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group, left_shift
+from edgevision.compiler.kernels.tile import DenseTile, Operands
 from edgevision.compiler.simd import Simd
 
 
@@ -100,8 +101,8 @@ class Shapes:
 def shapes_of(spec: Attention, simd: Simd) -> Shapes:
     """Tiles and scratch sizes of one task."""
     group = k_group(simd, integer=spec.integer)
-    rows, keys = tile_shape(spec.queries, spec.keys, simd.lanes, simd.registers)
-    _, values = tile_shape(rows, spec.width, simd.lanes, simd.registers)
+    rows, keys = tile_shape(simd, spec.queries, spec.keys, integer=spec.integer)
+    _, values = tile_shape(simd, rows, spec.width, integer=spec.integer)
     key_lanes = packed_lanes(spec.keys, simd.lanes, keys)
     value_lanes = packed_lanes(spec.width, simd.lanes, values)
     return Shapes(
@@ -208,12 +209,14 @@ class _Body:
     def _pack(self, batch: Any, head: Any, task: Any) -> None:
         spec, shapes, lanes = self._spec, self._shapes, self._simd.lanes
         group = k_group(self._simd, integer=spec.integer)
+        in_pairs = paired(self._simd, integer=spec.integer)
         keys = panels(spec.keys, lanes, shapes.row_tile[1])
         source = emit.named(spec.k.at(batch, head))
         _, _, key_stride, depth_stride = spec.k.strides
         pack_columns(
-            self._k, source, key_stride, depth_stride, spec.depth, keys, self._keys, task * shapes.key_elements, group
-        )
+            self._k, source, key_stride, depth_stride, spec.depth, keys, self._keys, task * shapes.key_elements, group,
+            paired=in_pairs,
+        )  # fmt: skip
         values = panels(spec.width, lanes, shapes.value_tile[1])
         if not spec.integer:
             if shapes.value_elements:
@@ -233,8 +236,9 @@ class _Body:
                     T.buffer_store(self._key_sums, value, [base + panel.weight_offset + p * panel.lanes + lane])
         source = emit.named(spec.v.at(batch, head))
         pack_rows(
-            self._v, source, spec.v.strides[2], spec.keys, values, self._values, task * shapes.value_elements, group
-        )
+            self._v, source, spec.v.strides[2], spec.keys, values, self._values, task * shapes.value_elements, group,
+            paired=in_pairs,
+        )  # fmt: skip
         if self._share_zero is not None:
             column_sums(
                 self._v, source, spec.v.strides[2], spec.keys, values, self._value_sums,

@@ -15,8 +15,9 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.gemm import dense_operands, dense_parameters, panel_runs
+from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
-from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group
+from edgevision.compiler.kernels.tile import DenseTile, Operands
 from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
 
@@ -27,7 +28,7 @@ class Conv:
 
     Attributes:
         depth, channels: input and output channels.
-        dtype, weights, tile: as in `gemm.Gemm`.
+        dtype, weights, tile, full_range: as in `gemm.Gemm`.
         pixel_pitch, channel_pitch, image_pitch, offset: elements of the input from one pixel, channel, image to the
             next, and of the first.
     """
@@ -47,6 +48,7 @@ class Conv:
     chain: Chain
     extras: tuple[tuple[int, str], ...] = ()
     corrected: bool = False
+    full_range: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def build(name: str, spec: Conv, simd: Simd) -> Any:
     lanes = packed_lanes(spec.channels, simd.lanes, nr)
     parameters = dense_parameters(spec, simd, lanes * taps * groups * group, lanes * taps if spec.corrected else 0)
     with emit.kernel(name, parameters) as (buffers, made):
-        operands, extras = dense_operands(spec, buffers, corrected=spec.corrected)
+        operands, extras = dense_operands(spec, buffers, corrected=spec.corrected, contiguous=spec.channel_pitch == 1)
         window = spec.window
         writer = ChainWriter(
             spec.chain,

@@ -13,8 +13,9 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
+from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
-from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group
+from edgevision.compiler.kernels.tile import DenseTile, Operands
 from edgevision.compiler.simd import Simd
 
 #: Bytes of activations one row chunk may hold: about half a first-level cache.
@@ -34,6 +35,7 @@ class Gemm:
         images, rows_per_image: for operands with one value per image.
         extras: (elements, dtype) of the chain's operand buffers.
         table: extra input with the address of each row's first element, in place of pitch and offset.
+        full_range: whether a byte weight may be -128; without it Arm cores add byte products in 16 bits.
     """
 
     rows: int
@@ -50,6 +52,7 @@ class Gemm:
     extras: tuple[tuple[int, str], ...] = ()
     images: int = 1
     table: int | None = None
+    full_range: bool = True
 
 
 def dense_parameters(spec: Any, simd: Simd, weight_elements: int, corrections: int = 0) -> list[tuple[str, int, str]]:
@@ -69,7 +72,9 @@ def dense_parameters(spec: Any, simd: Simd, weight_elements: int, corrections: i
     return parameters
 
 
-def dense_operands(spec: Any, buffers: list[Any], *, corrected: bool = False) -> tuple[Operands, list[Any]]:
+def dense_operands(
+    spec: Any, buffers: list[Any], *, corrected: bool = False, contiguous: bool = True
+) -> tuple[Operands, list[Any]]:
     """Sort the buffers of `dense_parameters` into the tile's operands and the chain's extras."""
     scaled = spec.weights == "int8"
     operands = Operands(
@@ -79,6 +84,8 @@ def dense_operands(spec: Any, buffers: list[Any], *, corrected: bool = False) ->
         scale=buffers[3] if scaled else None,
         integer=spec.dtype != "float32",
         correction=buffers[3 + scaled] if corrected else None,
+        contiguous=contiguous,
+        full_range=spec.full_range,
     )
     return operands, buffers[3 + scaled + corrected : -1]
 

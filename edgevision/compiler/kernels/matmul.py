@@ -13,9 +13,10 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.gemm import panel_runs
+from edgevision.compiler.kernels.inner import k_group, left_shift, paired
 from edgevision.compiler.kernels.panel import packed_lanes, panels
 from edgevision.compiler.kernels.repack import pack_columns, row_sum, strided_sum
-from edgevision.compiler.kernels.tile import DenseTile, Operands, k_group, left_shift
+from edgevision.compiler.kernels.tile import DenseTile, Operands
 from edgevision.compiler.simd import Simd
 
 
@@ -109,8 +110,9 @@ class _Body:
         source = emit.named(batch * spec.right[1] + spec.right[0])
         depth_stride, key_stride = spec.right[2:4]
         pack_columns(
-            self._right, source, key_stride, depth_stride, spec.depth, found, self._packed, task * packed, group
-        )
+            self._right, source, key_stride, depth_stride, spec.depth, found, self._packed, task * packed, group,
+            paired=paired(simd, integer=spec.integer),
+        )  # fmt: skip
         zero_left, zero_right = self._zeros
         if zero_left is not None:
             for panel, count in panel_runs(found):

@@ -25,16 +25,20 @@ def row_sum(buffer: Any, address: Any, count: int, lanes: int) -> Any:
 
 def pack_columns(
     source: Any, base: Any, key_stride: int, depth_stride: int, depth: int, found: list[Panel],
-    packed: Any, packed_base: Any, group: int,
+    packed: Any, packed_base: Any, group: int, *, paired: bool = False,
 ) -> None:  # fmt: skip
-    """Pack a right operand stored column by column: channel n of the product is the row of `depth` elements at n."""
+    """Pack a right operand stored column by column: channel n of the product is the row of `depth` elements at n.
+
+    `paired` as `inner.paired` says of the core.
+    """
     groups = -(-depth // group)
     integer = str(source.dtype) != "float32"
     for panel, count in panel_runs(found):
         with T.serial(count) as p, T.serial(panel.valid) as lane:
             key = panel.channel + p * panel.valid + lane
             read = emit.named(base + key * key_stride)
-            write = emit.named(packed_base + ((panel.weight_offset + p * panel.lanes) * groups + lane) * group)
+            place = T.floordiv(lane, 4) * 16 + T.floormod(lane, 4) * 2 if paired else lane * group
+            write = emit.named(packed_base + (panel.weight_offset + p * panel.lanes) * groups * group + place)
             pitch = panel.lanes * group
             if not integer:
                 with T.serial(depth) as c:
@@ -43,28 +47,40 @@ def pack_columns(
             whole = depth // group
             if whole:
                 with T.serial(whole) as g:
-                    _word(
-                        source, read + g * (group * depth_stride), depth_stride, packed, write + g * pitch, group, group
-                    )
+                    at = read + g * (group * depth_stride)
+                    _word(source, at, depth_stride, packed, write + g * pitch, group, group, paired)
             if depth % group:
                 at = read + whole * group * depth_stride
-                _word(source, at, depth_stride, packed, write + whole * pitch, depth % group, group)
+                _word(source, at, depth_stride, packed, write + whole * pitch, depth % group, group, paired)
 
 
-def _word(source: Any, read: Any, stride: int, packed: Any, write: Any, count: int, group: int) -> None:
+def _word(source: Any, read: Any, stride: int, packed: Any, write: Any, count: int, group: int, paired: bool) -> None:
     """One k-group of one lane: `count` bytes, zeros behind them."""
     if group == 4 and count == 4 and stride == 1:
         word = emit.reinterpret(emit.load(source, read, 4), "int32", 1) ^ T.int32(SIGN_BITS)
-        emit.store(packed, write, T.reinterpret("int8x4", word), 4)
+        _store_words(packed, write, word, 1, paired)
         return
     for index in range(group):
         value = emit.cast(emit.cast(source[read + index * stride], "int32", 1) - 128, "int8", 1)
-        T.buffer_store(packed, value if index < count else T.int8(0), [write + index])
+        place = index + 6 if paired and index >= 2 else index
+        T.buffer_store(packed, value if index < count else T.int8(0), [write + place])
+
+
+def _store_words(packed: Any, write: Any, words: Any, width: int, paired: bool) -> None:
+    """Four bytes of each of `width` lanes; `paired`, first those of the first two places (`inner.pair_order`)."""
+    if not paired:
+        emit.store(packed, write, T.reinterpret(f"int8x{4 * width}", words), 4 * width)
+        return
+    halves = emit.named(T.reinterpret(f"int16x{2 * width}", words))
+    for half in (0, 1):
+        taken = T.Shuffle([halves], [T.int32(2 * lane + half) for lane in range(width)])
+        emit.store(packed, write + 8 * half, T.reinterpret(f"int8x{2 * width}", taken), 2 * width)
 
 
 def pack_rows(
-    source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], packed: Any, packed_base: Any, group: int
-) -> None:
+    source: Any, base: Any, key_stride: int, keys: int, found: list[Panel], packed: Any, packed_base: Any, group: int,
+    *, paired: bool = False,
+) -> None:  # fmt: skip
     """Pack a right operand of bytes stored row by row: depth k is `key_stride` bytes after depth k - 1."""
     groups = -(-keys // group)
     for panel, count in panel_runs(found):
@@ -73,19 +89,19 @@ def pack_rows(
             write = packed_base + ((panel.weight_offset + p * panel.lanes) * groups + g * panel.lanes) * group
             for offset, width in emit.powers_of_two(panel.valid, panel.widths[0]):
                 read = emit.named(base + (g * group) * key_stride + column + offset)
-                target = emit.named(write + offset * group)
+                target = emit.named(write + (offset // 4 * 16 + offset % 4 * 2 if paired else offset * group))
                 if keys % group == 0:
-                    _interleaved(source, read, key_stride, group, packed, target, width, group)
+                    _interleaved(source, read, key_stride, group, packed, target, width, group, paired)
                     continue
                 with T.If(g < keys // group):
                     with T.Then():
-                        _interleaved(source, read, key_stride, group, packed, target, width, group)
+                        _interleaved(source, read, key_stride, group, packed, target, width, group, paired)
                     with T.Else():
-                        _interleaved(source, read, key_stride, keys % group, packed, target, width, group)
+                        _interleaved(source, read, key_stride, keys % group, packed, target, width, group, paired)
 
 
 def _interleaved(
-    source: Any, read: Any, stride: int, count: int, packed: Any, write: Any, width: int, group: int
+    source: Any, read: Any, stride: int, count: int, packed: Any, write: Any, width: int, group: int, paired: bool
 ) -> None:
     """`width` lanes of one k-group: byte i of a lane comes from row i, zeros behind the last row."""
     if group == 1:
@@ -108,7 +124,7 @@ def _interleaved(
         row = row if index == 0 else T.shift_left(row, emit.i32(8 * index, width))
         word = row if word is None else T.bitwise_or(word, row)
     word = T.bitwise_xor(word, emit.i32(SIGN_BITS, width))
-    emit.store(packed, write, T.reinterpret(f"int8x{4 * width}", word), 4 * width)
+    _store_words(packed, write, word, width, paired)
 
 
 def column_sums(

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit, saturate, x86
+from edgevision.compiler.kernels import emit, lanes, pairs, saturate, x86
 from edgevision.compiler.kernels.chain import ChainWriter
 from edgevision.compiler.kernels.emit import Buffer, Expr
+from edgevision.compiler.kernels.inner import Walk, k_group, loop_of
 from edgevision.compiler.kernels.panel import Panel
 from edgevision.compiler.simd import DOT_INSTRUCTIONS, Simd
 
@@ -28,11 +29,13 @@ class Operands:
 
     Attributes:
         left: activations, float32 or uint8, flat.
-        weights: packed by `panel.pack`.
+        weights: packed by `inner.pack`.
         bias: int32 where the accumulator is, else float32; per channel, packed by `panel.pack_channels`; None for zero.
         scale: float32 multiplier of the accumulator per channel, packed alike; None for float32 weights.
         correction: int32 per (tap, channel), zero point times the tap's weight sum, added for a tap that falls
             outside the frame; None where nothing falls outside or the zero point is 0.
+        contiguous: whether neighbours along k are neighbours in memory.
+        full_range: whether a weight may be -128.
     """
 
     left: Buffer
@@ -41,6 +44,8 @@ class Operands:
     scale: Buffer | None
     integer: bool
     correction: Buffer | None = None
+    contiguous: bool = True
+    full_range: bool = True
 
 
 class DenseTile:
@@ -88,6 +93,17 @@ class DenseTile:
         the next, those of the panel where it is packed.
         """
         pitch = self._panel.lanes if pitch is None else pitch
+        loop = loop_of(self._simd, integer=self._integer, contiguous=self._operands.contiguous)
+        if loop != "scalar":
+            walk = Walk(
+                self._operands.left, self._operands.weights, self._integer, self._panel, self._acc, rows, address,
+                weight_base, pitch, groups, self._operands.full_range,
+            )  # fmt: skip
+            if loop == "lanes":
+                lanes.accumulate(walk)
+            else:
+                pairs.accumulate(walk, self._simd.registers)
+            return
         with T.serial(groups) as step:
             weights = []
             for vector, first in self._vectors():
@@ -195,15 +211,3 @@ class DenseTile:
             self._acc[vector].set(row, dot)
         else:
             self._acc[vector].add(row, emit.splat(left, width) * weights)
-
-
-def k_group(simd: Simd, *, integer: bool) -> int:
-    """Values of k one inner step consumes, which is also the packing group of the weights."""
-    if not integer:
-        return 1
-    return x86.group_of(simd) or (4 if simd.sums_four else 1)
-
-
-def left_shift(simd: Simd) -> int:
-    """What the dense kernels subtract from every activation byte; their zero points are less by the same."""
-    return 128 if simd.signed_left else 0

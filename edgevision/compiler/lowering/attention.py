@@ -10,7 +10,7 @@ import numpy as np
 from edgevision.compiler.kernels import attention
 from edgevision.compiler.kernels.attention import Strided
 from edgevision.compiler.kernels.chain import Chain
-from edgevision.compiler.kernels.tile import left_shift
+from edgevision.compiler.kernels.inner import left_shift
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value

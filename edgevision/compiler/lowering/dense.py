@@ -10,8 +10,8 @@ import numpy as np
 
 from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
-from edgevision.compiler.kernels.panel import pack, pack_channels, tile_shape
-from edgevision.compiler.kernels.tile import k_group, left_shift
+from edgevision.compiler.kernels.inner import k_group, left_shift, pack, tile_shape
+from edgevision.compiler.kernels.panel import pack_channels
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
@@ -172,6 +172,10 @@ def _is_pointwise(window: Window) -> bool:
     return window.kernel == (1, 1) and window.stride == (1, 1) and (window.top, window.left) == (0, 0) and same
 
 
+def _full_range(layer: Layer) -> bool:
+    return bool(layer.scale is not None and layer.weight.min(initial=0) < -127)
+
+
 def _input(builder: Builder, node: Node, layer: Layer, *, tabled: bool = False) -> Value:
     value = builder.rows(node.inputs[0], tabled=tabled)
     return value if layer.integer or value.quant is None else builder.float_rows(node.inputs[0])
@@ -216,12 +220,12 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
         finish.call("rowdot", rowdot.build, spec, constants, value.storage)
     else:
         simd = builder.simd
-        tile = tile_shape(rows, channels, simd.lanes, simd.registers)
+        tile = tile_shape(simd, rows, channels, integer=layer.integer)
         spec = gemm.Gemm(
             rows, depth, channels, dtype, weights, tile, value.pitch, value.offset, builder.elements(value),
-            finish.elements, finish.chain, finish.tail.shapes(), images, table,
+            finish.elements, finish.chain, finish.tail.shapes(), images, table, _full_range(layer),
         )  # fmt: skip
-        packed = pack(matrix, simd.lanes, tile[1], k_group(simd, integer=layer.integer))
+        packed = pack(simd, matrix, tile[1], integer=layer.integer)
         constants = _dense_constants(layer, packed, bias, simd.lanes, tile[1])
         finish.call("gemm", gemm.build, spec, constants, value.storage)
     finish.done()
@@ -237,7 +241,7 @@ def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _F
     else:
         value = _input(builder, node, layer)
         pixel_pitch, channel_pitch, image_pitch = value.pitch, 1, x[2] * x[3] * value.pitch
-    tile = tile_shape(window.out_width, group_channels, simd.lanes, simd.registers)
+    tile = tile_shape(simd, window.out_width, group_channels, integer=layer.integer)
     corrected = bool(layer.integer and window.leaves_frame and int(layer.x_zero) != left_shift(simd))
     for index in range(layer.group):
         rows = slice(index * group_channels, (index + 1) * group_channels)
@@ -246,7 +250,7 @@ def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _F
             window, depth, group_channels, "uint8" if layer.integer else "float32",
             "float32" if layer.scale is None else "int8", tile, pixel_pitch, channel_pitch, image_pitch,
             value.offset + index * depth * channel_pitch, builder.elements(value), finish.elements, chain,
-            finish.tail.shapes(), corrected,
+            finish.tail.shapes(), corrected, _full_range(layer),
         )  # fmt: skip
         constants = _conv_constants(layer, layer.weight[rows], layer.bias[rows], rows, simd, tile[1], corrected)
         finish.call("conv", conv.build, spec, constants, value.storage, 1 / layer.group)
@@ -261,7 +265,7 @@ def _conv_constants(
     padded = np.zeros((channels, *weight.shape[2:], -(-depth // group) * group), weight.dtype)
     padded[..., :depth] = weight.transpose(0, 2, 3, 1)
     found = [
-        pack(padded.reshape(channels, -1), simd.lanes, nr, group),
+        pack(simd, padded.reshape(channels, -1), nr, integer=layer.integer),
         pack_channels(_shifted_bias(layer, weight, bias, left_shift(simd)), simd.lanes, nr),
     ]
     if layer.scale is not None:

@@ -6,8 +6,7 @@ import numpy as np
 
 from edgevision.compiler.kernels import matmul
 from edgevision.compiler.kernels.chain import Chain, Store
-from edgevision.compiler.kernels.panel import tile_shape
-from edgevision.compiler.kernels.tile import left_shift
+from edgevision.compiler.kernels.inner import left_shift, tile_shape
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
@@ -44,7 +43,7 @@ def lower_product(builder: Builder, node: Node) -> bool:
         if node.attributes["out"] is not None:
             out, low, high = (node.attributes[name] for name in ("out", "low", "high"))
             chain = Chain((), tail.byte_store(out, low, high, columns), exact=True)
-    tile = tile_shape(rows, columns, builder.simd.lanes, builder.simd.registers)
+    tile = tile_shape(builder.simd, rows, columns, integer=integer)
     tasks = -(-batches // -(-batches // TASKS))
     spec = matmul.Matmul(
         batches, rows, depth, columns, left[1], right[1], wanted, tile, corrected, chain, tail.shapes(), tasks

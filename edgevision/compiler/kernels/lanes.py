@@ -1,0 +1,76 @@
+"""Inner loop for cores that multiply by element: four 32-bit words of a row are loaded at once and used lane by lane.
+
+Arm has `fmla v, v, v.s[lane]` and `sdot v, v, v.4b[lane]` (vmla.f32 by scalar on 32-bit Arm), so nothing is broadcast:
+one load of a row serves four k-steps. LLVM selects the lane forms from a splat of an extracted lane.
+"""
+
+from __future__ import annotations
+
+from tvm.script.ir_builder import tirx as T
+
+from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels.emit import Expr
+from edgevision.compiler.kernels.inner import Walk
+from edgevision.compiler.simd import DOT_INSTRUCTIONS
+
+#: Words of one 128-bit register.
+WORDS = 4
+
+
+def accumulate(walk: Walk) -> None:
+    """Add the walk's products: float32, or four bytes a word where the core has `sdot`."""
+    full, rest = divmod(walk.groups, WORDS)
+    if full:
+        with T.serial(full) as step:
+            _steps(walk, step * WORDS, WORDS)
+    if rest:
+        # Not one load of four words: a float beyond the row may be a NaN, which no zero weight hides.
+        for group in range(full * WORDS, walk.groups):
+            _steps(walk, group, 1)
+
+
+def _steps(walk: Walk, group: Expr, words: int) -> None:
+    left = [_left(walk, walk.address(row, group * _bytes(walk)), words) for row in walk.rows]
+    for word in range(words):
+        weights = []
+        first = 0
+        for width in walk.panel.widths:
+            weights.append(_weights(walk, walk.weight_lanes(group + word, first), width))
+            first += width
+        for row, vector in zip(walk.rows, left, strict=True):
+            # A lane for each multiplication: shared, it would be broadcast once and kept in a register of its own.
+            for tile, weight, width in zip(walk.accumulators, weights, walk.panel.widths, strict=True):
+                lane = vector if words == 1 else T.Shuffle([vector], [T.int32(word)])
+                _multiply(walk, tile, row, emit.splat(lane, width), weight, width)
+
+
+def _bytes(walk: Walk) -> int:
+    return 4 if walk.integer else 1
+
+
+def _left(walk: Walk, address: Expr, words: int) -> Expr:
+    if not walk.integer:
+        return emit.named(emit.load(walk.left, address, words))
+    # Flipping the top bit of a byte subtracts 128 from it, read as signed.
+    flipped = emit.load(walk.left, address, 4 * words) ^ emit.splat(T.uint8(128), 4 * words)
+    return emit.named(emit.reinterpret(flipped, "int32", words))
+
+
+def _weights(walk: Walk, lane: Expr, width: int) -> Expr:
+    loaded = emit.load(walk.weights, lane * _bytes(walk), width * _bytes(walk))
+    if walk.integer or walk.weights.dtype == "float32":
+        return emit.named(loaded)
+    return emit.named(emit.cast(loaded, "float32", width))
+
+
+def _multiply(walk: Walk, tile: emit.Tile, row: int, left: Expr, weight: Expr, width: int) -> None:
+    if not walk.integer:
+        tile.add(row, left * weight)
+        return
+    name = DOT_INSTRUCTIONS["sdot"]
+    # The left operand comes last: only there can the instruction take it by element.
+    four = emit.reinterpret(left, "int8", 4 * width)
+    tile.set(
+        row,
+        T.call_llvm_pure_intrin(f"int32x{width}", T.llvm_lookup_intrinsic_id(name), tile.get(row), weight, four),
+    )
