@@ -17,12 +17,14 @@ class Simd:
         registers: vector registers the compiler may use.
         dot: integer dot product the kernels may use; "none" multiplies widened bytes.
         neon: whether the core is an Arm one, whose inner loops multiply by element or in pairs.
+        in_order: whether the core issues instructions in the order of the program.
     """
 
     lanes: int
     registers: int
     dot: str = "none"
     neon: bool = False
+    in_order: bool = False
 
     @property
     def sums_four(self) -> bool:
@@ -52,7 +54,11 @@ def simd_of(target: Target) -> Simd:
     """Read the vector facts of a target."""
     cpu = target.cpu
     return Simd(
-        lanes=max(1, cpu.simd_bits // 32), registers=cpu.simd_registers, dot=cpu.dot, neon=target.arch != "x86_64"
+        lanes=max(1, cpu.simd_bits // 32),
+        registers=cpu.simd_registers,
+        dot=cpu.dot,
+        neon=target.arch != "x86_64",
+        in_order=cpu.in_order,
     )
 
 

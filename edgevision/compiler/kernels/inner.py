@@ -108,7 +108,7 @@ def tile_shape(simd: Simd, rows: int, channels: int, *, integer: bool) -> tuple[
 
     >>> arm = Simd(lanes=4, registers=32, neon=True)
     >>> [tile_shape(arm, rows, 96, integer=integer) for rows, integer in ((196, True), (196, False), (1, True))]
-    [(4, 3), (6, 3), (1, 6)]
+    [(4, 3), (5, 4), (1, 6)]
     """
     if not simd.neon:
         return panel.tile_shape(rows, channels, simd.lanes, simd.registers)
@@ -124,6 +124,6 @@ def tile_shape(simd: Simd, rows: int, channels: int, *, integer: bool) -> tuple[
 
 #: Rows and vectors by loop and registers, the best of those tried in llvm-mca (benchmarks/arm_kernels.py).
 _TILES = {
-    ("lanes", 32): (6, 3), ("pairs", 32): (4, 3), ("scalar", 32): (8, 2),
+    ("lanes", 32): (5, 4), ("pairs", 32): (4, 3), ("scalar", 32): (8, 2),
     ("lanes", 16): (4, 2), ("pairs", 16): (2, 2), ("scalar", 16): (4, 2),
 }  # fmt: skip

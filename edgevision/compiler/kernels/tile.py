@@ -100,7 +100,7 @@ class DenseTile:
                 weight_base, pitch, groups, self._operands.full_range,
             )  # fmt: skip
             if loop == "lanes":
-                lanes.accumulate(walk)
+                lanes.accumulate(walk, self._simd)
             else:
                 pairs.accumulate(walk, self._simd.registers)
             return
