@@ -13,7 +13,7 @@ from typing import Literal
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit, saturate, x86
+from edgevision.compiler.kernels import arm, emit, saturate, x86
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.functions import FUNCTIONS, Arithmetic
 from edgevision.compiler.simd import Simd
@@ -139,7 +139,7 @@ class ChainWriter:
         fours = len(values) // saturate.VECTORS * saturate.VECTORS if self.packs(simd, width) else 0
         for first in range(0, fours, saturate.VECTORS):
             taken = slice(first, first + saturate.VECTORS)
-            self.finish_four(values[taken], positions[taken], width, together)
+            self.finish_four(values[taken], positions[taken], width, simd, together)
         for value, (pixel, channel) in zip(values[fours:], positions[fours:], strict=True):
             self.finish(value, pixel, channel, width)
 
@@ -152,10 +152,15 @@ class ChainWriter:
             return False
         how = self._chain.store
         fits = how.dtype == "uint8" and how.limits is not None and how.zero_points is None
-        return fits and width == simd.lanes and x86.group_of(simd) > 0
+        return fits and width == simd.lanes and (x86.group_of(simd) > 0 or (simd.neon and simd.registers >= 32))
 
     def finish_four(
-        self, values: Sequence[Expr], positions: Sequence[tuple[Expr, Expr]], width: int, together: int = 1
+        self,
+        values: Sequence[Expr],
+        positions: Sequence[tuple[Expr, Expr]],
+        width: int,
+        simd: Simd,
+        together: int = 1,
     ) -> None:
         """As `finish` for four vectors at (pixel, channel) positions, where `packs` says so.
 
@@ -170,11 +175,16 @@ class ChainWriter:
             value = self._applied(value, pixel, channel, width)
             if how.multiplied:
                 value = self._math.mul(value, emit.splat(multiplier, width), width)
-            if not how.bounded:
+            # Arm converts to integers with saturation, whatever the size.
+            if not how.bounded and not simd.neon:
                 value = T.max(T.min(value, emit.splat(high, width)), emit.splat(low, width))
             ready.append(emit.named(value))
         least, most = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
-        quads = saturate.packed(ready, emit.cast(zero, "int16", 1), least, most, width)
+        offset = emit.cast(zero, "int16", 1)
+        if simd.neon:
+            quads = arm.packed(ready, offset, least, most)
+        else:
+            quads = saturate.packed(ready, offset, least, most, width)
         for first in range(0, saturate.VECTORS, together):
             pixel, channel = positions[first]
             address = pixel * how.pitch + how.offset + channel

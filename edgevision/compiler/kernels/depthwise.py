@@ -6,12 +6,13 @@ column of the block it touches.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import arm, emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.conv import Block, column_blocks
 from edgevision.compiler.simd import Simd
@@ -68,23 +69,37 @@ def build(name: str, spec: Depthwise, simd: Simd) -> Any:
             pixels_per_image=window.out_height * window.out_width,
             images=window.images,
         )
-        body = _Body(spec, buffers, writer)
-        columns = max(1, min(8, simd.registers - window.kernel[1] - 4))
-        with T.parallel(window.images * window.out_height) as line:
+        body = _Body(spec, buffers, writer, simd)
+        columns, lanes = _tile(spec, simd)
+        written = arm.written_out(simd) if body.written else contextlib.nullcontext()
+        with written, T.parallel(window.images * window.out_height) as line:
             for block in column_blocks(window, columns):
                 with T.serial(block.count) as b:
-                    full, tail = divmod(spec.channels, simd.lanes)
+                    full, tail = divmod(spec.channels, lanes)
                     if full:
                         with T.serial(full) as c:
-                            body.tile(line, block, b, c * simd.lanes, simd.lanes)
-                    for first, width in emit.powers_of_two(tail, simd.lanes):
-                        body.tile(line, block, b, full * simd.lanes + first, width)
+                            body.tile(line, block, b, c * lanes, lanes)
+                    for first, width in emit.powers_of_two(tail, lanes):
+                        body.tile(line, block, b, full * lanes + first, width)
     return made[0]
 
 
+def _tile(spec: Depthwise, simd: Simd) -> tuple[int, int]:
+    """Output columns and channels worked on together."""
+    if not simd.neon:
+        return max(1, min(8, simd.registers - spec.window.kernel[1] - 4)), simd.lanes
+    wide = simd.registers >= 32
+    if spec.dtype == "float32":
+        return 8 if wide else 4, simd.lanes
+    # Eight bytes are widened at once, and multiplied as words into two registers of sums.
+    return 8 if wide else 2, 2 * simd.lanes
+
+
 class _Body:
-    def __init__(self, spec: Depthwise, buffers: list[Any], writer: ChainWriter) -> None:
-        self._spec, self._writer = spec, writer
+    def __init__(self, spec: Depthwise, buffers: list[Any], writer: ChainWriter, simd: Simd) -> None:
+        self._spec, self._writer, self._simd = spec, writer, simd
+        #: Whether multiplications of whole vectors are written out.
+        self.written = spec.dtype == "float32" and arm.writes_out(simd)
         self._integer = spec.dtype != "float32"
         self._left, self._weights, self._bias = buffers[:3]
         self._scale = buffers[3] if spec.weights != "float32" else None
@@ -113,15 +128,21 @@ class _Body:
                     for kx in range(window.kernel[1]):
                         self._correct(acc, range(block.size), ky, kx, channel, width)
                     T.evaluate(0)
+        values, positions = [], []
+        parts = emit.powers_of_two(width, self._simd.lanes)
         for i in range(block.size):
-            value = acc.get(i)
-            if self._scale is not None:
-                scale = emit.load(self._scale, channel, width)
-                if self._integer:
-                    value = emit.fence(emit.cast(value, "float32", width) * scale, width)
-                else:
-                    value = value * scale + bias
-            self._writer.finish(emit.named(value), line * window.out_width + column + i, channel, width)
+            for first, part in parts:
+                values.append(emit.named(self._scaled(acc.get(i, first, part), channel + first, part)))
+                positions.append((line * window.out_width + column + i, channel + first))
+        self._writer.finish_all(values, positions, parts[0][1], self._simd, together=len(parts))
+
+    def _scaled(self, value: Any, channel: Any, width: int) -> Any:
+        if self._scale is None:
+            return value
+        scale = emit.load(self._scale, channel, width)
+        if self._integer:
+            return emit.fence(emit.cast(value, "float32", width) * scale, width)
+        return value * scale + emit.load(self._bias, channel, width)
 
     def _correct(self, acc: emit.Tile, columns: Any, ky: int, kx: int, channel: Any, width: int) -> None:
         if self._correction is None:
@@ -140,7 +161,7 @@ class _Body:
             tap = ky * window.kernel[1] + kx
             weight = emit.load(self._weights, tap * spec.channels + channel, width)
             if spec.weights != "float32":
-                weight = emit.cast(weight, "int32" if self._integer else "float32", width)
+                weight = emit.cast(weight, self._words(width) if self._integer else "float32", width)
             weights.append(emit.named(weight))
         # Input columns this block reads, relative to the first output column times the stride.
         uses: dict[int, list[tuple[int, int]]] = {}
@@ -152,15 +173,38 @@ class _Body:
                 else:
                     outside.append(i)
             self._correct(acc, outside, ky, kx, channel, width)
+        if self.written and width == arm.LANES:
+            self._written_row(acc, column, source, image, channel, uses, weights)
+            return
         for position in sorted(uses):
-            x = column * window.stride[1] + (position - window.left)
-            pixel = (image * window.height + source) * window.width + x
-            loaded = emit.load(self._left, pixel * spec.pitch + spec.offset + channel, width)
-            value = self._widened(loaded, width)
+            value = self._input(column, source, image, channel, position, width)
             for i, kx in uses[position]:
-                acc.add(i, value * weights[kx])
+                if self._words(width) == "int16" and self._integer:
+                    for first in range(0, width, arm.LANES):
+                        total = acc.get(i, first, arm.LANES) + arm.product(value, weights[kx], first)
+                        emit.store(acc.buffer, i * width + first, total, arm.LANES)
+                else:
+                    acc.add(i, value * weights[kx])
 
-    def _widened(self, value: Any, width: int) -> Any:
-        if self._integer:
-            return emit.named(emit.cast(value, "int32", width))
-        return emit.named(value)
+    def _words(self, width: int) -> str:
+        """Type that bytes are widened to: LLVM finds `smlal` by itself, on 32-bit Arm its `vmlal` needs to be told."""
+        return "int16" if self._simd.neon and self._simd.registers < 32 and width == 2 * arm.LANES else "int32"
+
+    def _written_row(
+        self, acc: emit.Tile, column: Any, source: Any, image: Any, channel: Any, uses: dict[int, Any], weights: Any
+    ) -> None:
+        """As written-out instructions, column after column, so that a sum is left alone while it is being made."""
+        held = {p: self._input(column, source, image, channel, p, arm.LANES) for p in sorted(uses)}
+        order = [(i, kx, position) for position in sorted(uses) for i, kx in uses[position]]
+        if len(held) + len(weights) + len({i for i, _, _ in order}) < self._simd.registers:
+            order.sort(key=lambda use: (use[1], use[0]))
+        for i, kx, position in order:
+            acc.set(i, arm.multiply_add(acc.get(i), weights[kx], held[position]))
+
+    def _input(self, column: Any, source: Any, image: Any, channel: Any, position: int, width: int) -> Any:
+        """The input vector `position` columns after where the block begins, without padding."""
+        spec, window = self._spec, self._spec.window
+        x = column * window.stride[1] + (position - window.left)
+        pixel = (image * window.height + source) * window.width + x
+        loaded = emit.load(self._left, pixel * spec.pitch + spec.offset + channel, width)
+        return emit.named(emit.cast(loaded, self._words(width), width) if self._integer else loaded)

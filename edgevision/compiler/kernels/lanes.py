@@ -10,49 +10,21 @@ import contextlib
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import arm, emit
 from edgevision.compiler.kernels.emit import Expr
 from edgevision.compiler.kernels.inner import Walk
 from edgevision.compiler.simd import DOT_INSTRUCTIONS, Simd
 
 #: Words of one 128-bit register.
 WORDS = 4
-_ADDED = "ev_multiply_add_{lane}"
-_FUNCTION = """define linkonce_odr <4 x float> @{name}(<4 x float> %a, <4 x float> %w, <4 x float> %v) alwaysinline nounwind {{
-  %r = call <4 x float> asm sideeffect "{instruction}", "=w,0,w,{scalar}"(
-    <4 x float> %a, <4 x float> %w, <4 x float> %v) memory(none)
-  ret <4 x float> %r
-}}
-"""
-#: Multiplication by element and addition, by registers of the core: the instruction for each lane of the left operand,
-#: and the registers its last operand may be in.
-_INSTRUCTIONS = {
-    32: ([f"fmla $0.4s, $2.4s, $3.s[{lane}]" for lane in range(WORDS)], "w"),
-    16: ([f"vmla.f32 ${{0:q}}, ${{2:q}}, ${{3:{'ef'[lane // 2]}}}[{lane % 2}]" for lane in range(WORDS)], "t"),
-}
-
-
-def written_out(registers: int) -> str:
-    """LLVM functions of one instruction each, which stay in the order they are called in."""
-    instructions, scalar = _INSTRUCTIONS[registers]
-    return "".join(
-        _FUNCTION.format(name=_ADDED.format(lane=lane), instruction=instruction, scalar=scalar)
-        for lane, instruction in enumerate(instructions)
-    )
 
 
 def accumulate(walk: Walk, simd: Simd) -> None:
     """Add the walk's products: float32, or four bytes a word where the core has `sdot`."""
     full, rest = divmod(walk.groups, WORDS)
-    # LLVM 22 selects vmla.f32 for no core unless the function is optimised for size, and for cores that issue in order
-    # its scheduler puts what depends on each other side by side to save registers. So there the instruction is
-    # written out, in an order that keeps every accumulator for as long as its latency.
-    written = not walk.integer and (simd.in_order or simd.registers < 32)
-    with contextlib.ExitStack() as inside:
-        if full and written:
-            inside.enter_context(T.attr(T.int32(0), "pragma_import_llvm", written_out(simd.registers)))
-        if full:
-            step = inside.enter_context(T.serial(full))
+    written = not walk.integer and arm.writes_out(simd)
+    if full:
+        with arm.written_out(simd) if written else contextlib.nullcontext(), T.serial(full) as step:
             _steps(walk, step * WORDS, WORDS, written)
     if rest:
         # Not one load of four words: a float beyond the row may be a NaN, which no zero weight hides.
@@ -71,9 +43,8 @@ def _steps(walk: Walk, group: Expr, words: int, written: bool) -> None:
         for row, vector in zip(walk.rows, left, strict=True):
             # A lane for each multiplication: shared, it would be broadcast once and kept in a register of its own.
             for tile, weight, width in zip(walk.accumulators, weights, walk.panel.widths, strict=True):
-                if written and words == WORDS and width == WORDS:
-                    name = _ADDED.format(lane=word)
-                    tile.set(row, T.call_extern("float32x4", name, tile.get(row), weight, vector))
+                if written and words == WORDS:
+                    tile.set(row, arm.multiply_add(tile.get(row), weight, vector, word))
                     continue
                 lane = vector if words == 1 else T.Shuffle([vector], [T.int32(word)])
                 _multiply(walk, tile, row, emit.splat(lane, width), weight, width)

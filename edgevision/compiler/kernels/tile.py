@@ -156,7 +156,7 @@ class DenseTile:
                 at = [(start + r, *vectors[pair + v]) for r in range(rows) for v in range(together)]
                 values = [emit.named(self._scaled(vector, row, first, 0, lanes)) for row, vector, first in at]
                 positions = [(pixel(row), channel + first) for row, _, first in at]
-                writer.finish_four(values, positions, lanes, together)
+                writer.finish_four(values, positions, lanes, self._simd, together)
         return self._rows // rows * rows
 
     def _scaled(self, vector: int, row: int, first: int, piece: int, width: int) -> Expr:
