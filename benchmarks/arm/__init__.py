@@ -1,0 +1,1 @@
+"""Arm kernels without a board: their inner loops in llvm-mca's models of the cores."""
