@@ -13,12 +13,17 @@ The functions here have the names of the commands and do the same:
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["check", "compress", "deploy", "profile", "report", "train", "verify"]
+
+# onnxruntime and NNCF report their use to their makers unless told not to before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("NNCF_CI", "1")
 
 #: Verbs that share their name with a package of ours.
 _ROOMS = ("compress", "profile", "report")

@@ -87,6 +87,10 @@ def command(function: F) -> F:
     @click.pass_context
     @functools.wraps(function)
     def call(context: click.Context, /, **given: Any) -> Any:
+        for name in list(given):
+            # The flags ahead of the verb have read the environment already, and outrank it.
+            if context.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT:
+                del given[name]
         settings = merged(context.find_object(Settings) or Settings(), given)
         return function(settings, **given)
 

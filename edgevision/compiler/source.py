@@ -59,7 +59,7 @@ def plain_text(value: Any) -> str:
     """A value written out in full: equal text means equal value and type, in every process.
 
     >>> plain_text(Simd(4, 32)), plain_text((1, True, 0.5))
-    ("Simd(lanes=4,registers=32,dot='none')", '(1,True,0.5)')
+    ("Simd(lanes=4,registers=32,dot='none',...)", '(1,True,0.5)')
 
     Raises:
         TypeError: it is no dataclass, tuple, string, number or None all through.

@@ -107,7 +107,11 @@ def load_model(
     path = Path(name_or_path)
     if path.suffix in _FILES:
         if weights is not None:
-            raise UsageError(f"a {path.suffix} file brings its own weights", fix="leave out --weights", where=str(path))
+            raise UsageError(
+                f"a {path.suffix} file brings its own weights",
+                fix="leave out --weights and --random-weights; to train, name a network of the zoo",
+                where=str(path),
+            )
         if path.suffix == ".onnx":
             return load_onnx(path, image_size=image_size, preprocessing=preprocessing, classes=classes)
         return load_pt2(path, preprocessing=preprocessing, classes=classes)
@@ -140,6 +144,12 @@ def load_model(
 def _checkpoint(name: str, family: Family, weights: Path | str | None, classes: tuple[str, ...]) -> Checkpoint | None:
     if weights is None and family.pretrained is not None and len(classes) in (0, _IMAGENET_CLASSES):
         return read_checkpoint(family.pretrained.find())
+    if weights is None and family.pretrained is not None:
+        raise UsageError(
+            f"the ImageNet weights of {name} have {_IMAGENET_CLASSES} outputs, the data has {len(classes)} classes",
+            fix=f"edgevision train --model {name} on this data, --weights FILE, or --random-weights to look at size "
+            "and speed alone",
+        )
     if weights is None or weights == "random":
         return None
     checkpoint = read_checkpoint(Path(weights))
@@ -161,7 +171,7 @@ def _classes(checkpoint: Checkpoint | None, classes: tuple[str, ...], family: Fa
         raise UsageError(
             f"the data has {len(classes)} classes, the weights have a head of {rows}",
             where=str(checkpoint.path),
-            fix="use the data the weights were trained on, or train: --weights random",
+            fix="use the data the weights were trained on, or --random-weights to look at size and speed alone",
         )
     own = checkpoint.meta.classes if checkpoint.meta else ()
     if classes and own and classes != own:

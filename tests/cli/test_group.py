@@ -132,6 +132,13 @@ def test_out_may_come_from_the_environment(monkeypatch, capsys):
     assert "from-environment" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--out", "named", "verify"], ["verify", "--out", "named"]])
+def test_out_on_the_command_line_outranks_the_environment(monkeypatch, capsys, arguments):
+    monkeypatch.setenv("EDGEVISION_OUT", "from-environment")
+    assert run(arguments) == 2
+    assert "named" in capsys.readouterr().err
+
+
 def test_every_verb_has_help():
     for verb in group.VERBS:
         assert run([verb, "--help"]) == 0

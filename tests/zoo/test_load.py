@@ -74,3 +74,8 @@ def test_weights_of_another_network_or_other_classes_are_refused(tmp_path):
 def test_a_users_file_takes_no_weights(tmp_path):
     with pytest.raises(UsageError, match="brings its own weights"):
         load_model(str(tmp_path / "net.onnx"), weights=tmp_path / "w.pth")
+
+
+def test_imagenet_weights_are_not_silently_replaced_for_other_classes():
+    with pytest.raises(UsageError, match="1000 outputs, the data has 3 classes"):
+        load_model("efficientnet_lite0", classes=("a", "b", "c"))
