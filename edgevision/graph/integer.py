@@ -145,6 +145,10 @@ class _Integerizer:
             if np.isnan(values).any():
                 return False
             table = numerics.lookup_table(function.value, quant.step, quant.zero, out.step, out.zero)
+        if np.array_equal(table, np.arange(256)):
+            # As a factor between two quantisers whose scales differ by it: only the meaning of the bytes changes.
+            state.standard("Identity", node, [tensor], output)
+            return True
         state.emit("IntLookup", node, [tensor], output, table=table, out=out)
         state.nodes[-1].name = " + ".join(dict.fromkeys(function.operators))
         return True

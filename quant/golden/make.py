@@ -74,6 +74,7 @@ ERF_Q = [3.742038461496122e-05, 0.0011855426710098982, 0.015206998214125633, 0.1
          1.0]  # fmt: skip
 GELU_P = [2.4315147229003742e-08, -1.67520011018496e-06, 4.943811291013844e-05, -0.0008279801113530993,
           0.00883800070732832, -0.06471242755651474, 0.39797961711883545]  # fmt: skip
+EXP2_P = [0.009582806378602982, 0.055906426161527634, 0.24024099111557007, 0.6931241750717163, 1.0]
 EXP_P = [0.0013814466074109077, 0.008368780836462975, 0.04166839271783829, 0.1666651964187622, 0.4999999403953552, 1.0,
          1.0]  # fmt: skip
 
@@ -136,7 +137,12 @@ def layer_norm(row: list[Fraction], gamma: list[Fraction], beta: list[Fraction],
 def softmax(row: list[Fraction]) -> list[Fraction]:
     """Section 9."""
     k = min(21, 30 - math.ceil(math.log2(len(row))))
-    steps = [rint(exp(binary32(x - max(row))) * 2**k) for x in row]
+    steps = []
+    for x in row:
+        scaled = max(binary32(binary32(x - max(row)) * single(1.4426950216293335)), Fraction(-40))
+        n = rint(scaled)
+        power = horner(binary32(scaled - n), [c * 2.0**k for c in EXP2_P])
+        steps.append(rint(power * Fraction(2) ** n))
     factor = binary32(1 / binary32(Fraction(sum(steps))))
     return [binary32(step * factor) for step in steps]
 

@@ -56,6 +56,7 @@ class Attention:
         extras: (elements, dtype) of: scores' scale; each of `adds`; for bytes also the limits of a stored share, the
             scale of the weighted values, and what is left of the four zero points (int32); then the chain's.
         tasks: parallel tasks; each has its own part of the scratch buffers.
+        unit_shares: whether shares are stored from 0 in steps of a power of two, which multiplies exactly.
         corrected: which zero points are not what the tile takes off anyway: those of q, k, the shares, v.
         parts: blocks of queries one head is cut into for the threads.
     """
@@ -78,6 +79,7 @@ class Attention:
     parts: int
     tasks: int
     corrected: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    unit_shares: bool = False
 
     @property
     def integer(self) -> bool:
@@ -316,9 +318,18 @@ class _Body:
             return shares.factor
         limits = self._extras[1 + len(spec.adds)]
         low, high, factor, zero = (limits[i] for i in range(4))
+        if spec.unit_shares:
+            shares.factor = emit.named(shares.factor * factor)
 
         def quantise(column: Any, width: int) -> None:
-            value = self._math.mul(shares.share(row, column, width), emit.splat(factor, width), width)
+            value = shares.share(row, column, width)
+            if spec.unit_shares:
+                shifted = emit.fence(T.min(value, emit.splat(high, width)), width) + emit.f32(emit.ROUND_MAGIC, width)
+                # The low byte of the sum is the rounded share: the magic number's own is zero.
+                steps = emit.reinterpret(shifted, "int32", width)
+                emit.store(self._shares, row + column, emit.cast(steps, "uint8", width), width)
+                return
+            value = self._math.mul(value, emit.splat(factor, width), width)
             steps = rounded_steps(value, emit.splat(low, width), emit.splat(high, width), width)
             steps = steps + emit.splat(emit.cast(zero, "int32", 1), width)
             emit.store(self._shares, row + column, emit.cast(steps, "uint8", width), width)

@@ -12,7 +12,7 @@ from edgevision.compiler.kernels.chain import Chain, ChainWriter, Operand
 from edgevision.compiler.kernels.functions import Arithmetic, exp
 from edgevision.compiler.kernels.rows import RowReduction
 from edgevision.compiler.simd import Simd
-from edgevision.graph.numerics import softmax_bits
+from edgevision.graph import numerics as N
 
 #: Below every float32 score; what stands in the lanes behind the last element of a row.
 LOWEST = -3.0e38
@@ -117,14 +117,22 @@ class RowSoftmax:
     def _numerator(self, address: Any, top: Any, width: int) -> Any:
         math = self._math
         score = math.sub(emit.load(self._buffer, address, width), emit.splat(top, width), width)
-        power = exp(math, score, width)
         if not self._exact:
+            power = exp(math, score, width)
             emit.store(self._buffer, address, power, width)
             return power
-        scaled = emit.fence(power * emit.f32(2.0 ** softmax_bits(self._channels), width), width)
-        shifted = emit.fence(scaled + emit.f32(emit.ROUND_MAGIC, width), width)
+        scaled = T.max(math.mul(score, emit.f32(N.LOG2_E, width), width), emit.f32(N.SOFTMAX_LOW, width))
+        magic = emit.f32(emit.ROUND_MAGIC, width)
+        whole = emit.named(emit.fence(scaled + magic, width))
+        rest = emit.named(math.sub(scaled, math.sub(whole, magic, width), width))
+        unit = 2.0 ** N.softmax_bits(self._channels)
+        power = math.polynomial(rest, [c * unit for c in N.EXP2_P], width)
+        # The magic number is a multiple of 2^9 as bits, so that shifting leaves the rounded exponent alone.
+        exponent = T.shift_left(emit.reinterpret(whole, "int32", width), emit.i32(23, width))
+        numerator = emit.reinterpret(emit.reinterpret(power, "int32", width) + exponent, "float32", width)
+        shifted = emit.named(emit.fence(numerator + magic, width))
         steps = emit.named(emit.reinterpret(shifted, "int32", width) - emit.i32(emit.ROUND_MAGIC_BITS, width))
-        emit.store(self._buffer, address, emit.cast(steps, "float32", width), width)
+        emit.store(self._buffer, address, math.sub(shifted, magic, width), width)
         return steps
 
     def share(self, base: Any, column: Any, width: int) -> Any:

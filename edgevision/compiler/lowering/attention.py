@@ -35,10 +35,11 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     tail.extra(builder.constant(np.asarray(node.attributes["scale"], np.float32)))
     adds = [_added(builder, tail, name) for name in node.inputs[3:]]
     chain, pitch = Chain((), tail.chain(heads * width).store, builder.exact), heads * width
-    corrected = (False, False, False, False)
+    corrected, unit = (False, False, False, False), False
     if integer:
         share = node.attributes["share"]
         tail.extra(builder.limits_constant(share, 0, 255))
+        unit = share.zero == 0 and float(np.log2(share.step)).is_integer()
         tail.extra(builder.constant(np.asarray(node.attributes["product_scale"], np.float32)))
         shift, zeros = left_shift(builder.simd), node.attributes["zeros"]
         left = np.array([zeros[0] - shift, zeros[1] - 128, share.zero - shift, zeros[2] - 128], np.int32)
@@ -47,13 +48,13 @@ def lower_attention(builder: Builder, node: Node) -> bool:
         if node.attributes["out"] is not None:
             out, low, high = (node.attributes[name] for name in ("out", "low", "high"))
             chain = Chain((), tail.byte_store(out, low, high, pitch), exact=True)
-    parts = 1 if batches * heads >= 2 * TASKS or queries < 32 else 2
+    parts = 1 if batches * heads > 2 or queries < 32 else 2
     jobs = batches * heads * parts
     tasks = -(-jobs // -(-jobs // TASKS))
     elements = batches * queries * pitch
     spec = attention.Attention(
         batches, heads, queries, keys, depth, width, q[1], swapped, v[1], "uint8" if integer else "float32",
-        tuple(adds), chain, tail.shapes(), pitch, elements, parts, tasks, corrected,
+        tuple(adds), chain, tail.shapes(), pitch, elements, parts, tasks, corrected, unit,
     )  # fmt: skip
     scratch = [builder.new(count, dtype) for count, dtype in attention.scratch_of(spec, builder.simd)]
     output = builder.new(elements, chain.store.dtype)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 
+from edgevision.compress.session import options_for
 from edgevision.profile.rivals.timing import RivalEngine
 
 
@@ -20,10 +22,7 @@ class OnnxRuntimeEngine(RivalEngine):
     def _load(self) -> Callable[[], object]:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options = options_for(onnx.load(str(self.path), load_external_data=False), self.threads)
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
