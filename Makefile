@@ -1,5 +1,6 @@
 # make demo: the whole chain on real images, ending with a table and an HTML report.
 # make test: the tests and the doctests.      make lint: style and types.
+# make bench-arm: inner loops of the Arm kernels in llvm-mca's models; nothing is measured.
 # make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
 
 SHELL := /bin/sh
@@ -19,7 +20,7 @@ WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint bench-cpu clean
+.PHONY: demo test lint bench-arm bench-cpu clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -36,12 +37,15 @@ $(WEIGHTS): | $(READY)
 	edgevision train --model cas_vit --data digits --overwrite
 
 test: $(READY)
-	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/cpu tests
+	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/arm benchmarks/cpu tests
 
 lint: $(READY)
 	ruff check edgevision tests benchmarks
 	ruff format --check edgevision tests benchmarks
 	mypy
+
+bench-arm: $(READY)
+	python -m benchmarks.arm --out build/bench/arm.json
 
 # Goes on where it was stopped: finished pieces stay in build/bench/work.
 bench-cpu: $(RIVALS)

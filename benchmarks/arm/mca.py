@@ -16,18 +16,27 @@ ITERATIONS = 100
 VERSIONS = range(40, 13, -1)
 
 
+def installed() -> bool:
+    """Whether there is an llvm-mca."""
+    return _path() is not None
+
+
 @cache
+def _path() -> str | None:
+    names = [*(f"llvm-mca-{version}" for version in VERSIONS), "llvm-mca"]
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
 def tool() -> str:
     """Path of the newest llvm-mca.
 
     Raises:
         ToolMissing: there is none.
     """
-    for name in [*(f"llvm-mca-{version}" for version in VERSIONS), "llvm-mca"]:
-        path = shutil.which(name)
-        if path:
-            return path
-    raise ToolMissing("expected llvm-mca, found none", fix="apt-get install llvm-19 (or any newer llvm-NN)")
+    path = _path()
+    if path is None:
+        raise ToolMissing("expected llvm-mca, found none", fix="apt-get install llvm-19 (or any newer llvm-NN)")
+    return path
 
 
 @cache

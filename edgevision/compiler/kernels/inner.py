@@ -58,9 +58,7 @@ def loop_of(simd: Simd, *, integer: bool, contiguous: bool = True) -> Loop:
     """The inner loop for a core; `contiguous` says that neighbours along k are neighbours in memory."""
     if not simd.neon or not contiguous:
         return "scalar"
-    if not integer or simd.dot == "sdot":
-        return "lanes"
-    return "pairs" if simd.dot == "none" else "scalar"
+    return "lanes" if not integer or simd.sums_four else "pairs"
 
 
 def k_group(simd: Simd, *, integer: bool) -> int:

@@ -20,20 +20,21 @@ WORDS = 4
 
 
 def accumulate(walk: Walk, simd: Simd) -> None:
-    """Add the walk's products: float32, or four bytes a word where the core has `sdot`."""
+    """Add the walk's products: float32, or four bytes a word where the core has `sdot` or `usdot`."""
     full, rest = divmod(walk.groups, WORDS)
-    written = not walk.integer and arm.writes_out(simd)
     if full:
+        written = not walk.integer and arm.writes_out(simd)
         with arm.written_out(simd) if written else contextlib.nullcontext(), T.serial(full) as step:
-            _steps(walk, step * WORDS, WORDS, written)
+            _steps(walk, simd, step * WORDS, WORDS)
     if rest:
         # Not one load of four words: a float beyond the row may be a NaN, which no zero weight hides.
         for group in range(full * WORDS, walk.groups):
-            _steps(walk, group, 1, written)
+            _steps(walk, simd, group, 1)
 
 
-def _steps(walk: Walk, group: Expr, words: int, written: bool) -> None:
-    left = [_left(walk, walk.address(row, group * _bytes(walk)), words) for row in walk.rows]
+def _steps(walk: Walk, simd: Simd, group: Expr, words: int) -> None:
+    written = words == WORDS and not walk.integer and arm.writes_out(simd)
+    left = [_left(walk, simd, walk.address(row, group * _bytes(walk)), words) for row in walk.rows]
     for word in range(words):
         weights = []
         first = 0
@@ -43,23 +44,25 @@ def _steps(walk: Walk, group: Expr, words: int, written: bool) -> None:
         for row, vector in zip(walk.rows, left, strict=True):
             # A lane for each multiplication: shared, it would be broadcast once and kept in a register of its own.
             for tile, weight, width in zip(walk.accumulators, weights, walk.panel.widths, strict=True):
-                if written and words == WORDS:
+                if written:
                     tile.set(row, arm.multiply_add(tile.get(row), weight, vector, word))
                     continue
                 lane = vector if words == 1 else T.Shuffle([vector], [T.int32(word)])
-                _multiply(walk, tile, row, emit.splat(lane, width), weight, width)
+                _multiply(walk, simd, tile, row, emit.splat(lane, width), weight, width)
 
 
 def _bytes(walk: Walk) -> int:
     return 4 if walk.integer else 1
 
 
-def _left(walk: Walk, address: Expr, words: int) -> Expr:
+def _left(walk: Walk, simd: Simd, address: Expr, words: int) -> Expr:
     if not walk.integer:
         return emit.named(emit.load(walk.left, address, words))
-    # Flipping the top bit of a byte subtracts 128 from it, read as signed.
-    flipped = emit.load(walk.left, address, 4 * words) ^ emit.splat(T.uint8(128), 4 * words)
-    return emit.named(emit.reinterpret(flipped, "int32", words))
+    loaded = emit.load(walk.left, address, 4 * words)
+    if simd.signed_left:
+        # Flipping the top bit of a byte subtracts 128 from it, read as signed.
+        loaded = loaded ^ emit.splat(T.uint8(128), 4 * words)
+    return emit.named(emit.reinterpret(loaded, "int32", words))
 
 
 def _weights(walk: Walk, lane: Expr, width: int) -> Expr:
@@ -69,14 +72,12 @@ def _weights(walk: Walk, lane: Expr, width: int) -> Expr:
     return emit.named(emit.cast(loaded, "float32", width))
 
 
-def _multiply(walk: Walk, tile: emit.Tile, row: int, left: Expr, weight: Expr, width: int) -> None:
+def _multiply(walk: Walk, simd: Simd, tile: emit.Tile, row: int, left: Expr, weight: Expr, width: int) -> None:
     if not walk.integer:
         tile.add(row, left * weight)
         return
-    name = DOT_INSTRUCTIONS["sdot"]
-    # The left operand comes last: only there can the instruction take it by element.
     four = emit.reinterpret(left, "int8", 4 * width)
-    tile.set(
-        row,
-        T.call_llvm_pure_intrin(f"int32x{width}", T.llvm_lookup_intrinsic_id(name), tile.get(row), weight, four),
-    )
+    # `sdot` takes only its last operand by element; of `usdot` the unsigned one is first, and LLVM turns them round.
+    operands = (weight, four) if simd.signed_left else (four, weight)
+    name = T.llvm_lookup_intrinsic_id(DOT_INSTRUCTIONS[simd.dot])
+    tile.set(row, T.call_llvm_pure_intrin(f"int32x{width}", name, tile.get(row), *operands))
