@@ -65,6 +65,12 @@ def contenders(
     found: list[Contender] = []
     for one in loaded:
         network = by_graph.get(one.manifest.origin.onnx_sha256 or "")
+        if against and network is None:
+            raise UsageError(
+                "the network this bundle was made from is gone or was compressed again, so no rival can run it",
+                where=str(one.folder),
+                fix="deploy it again, or profile without --against",
+            )
         found.append(_ours(one, network, open_device(one), threads, reference))
     for runtime in against:
         seen: set[str] = set()
@@ -72,7 +78,7 @@ def contenders(
             if ours.bundle and ours.compressed and ours.artefact not in seen and _takes(runtime, ours.compressed):
                 seen.add(ours.artefact)
                 found.append(_rival(runtime, ours.compressed, ours.bundle, threads))
-        if not seen and any(ours.compressed for ours in found):
+        if not seen:
             raise UsageError(
                 f"{runtime} cannot run a network quantised by us, and there is no float one to compare on",
                 fix="edgevision compress --recipe fp32, edgevision deploy, and profile both: --all",

@@ -114,7 +114,15 @@ def load_model(
             )
         if path.suffix == ".onnx":
             return load_onnx(path, image_size=image_size, preprocessing=preprocessing, classes=classes)
-        return load_pt2(path, preprocessing=preprocessing, classes=classes)
+        model = load_pt2(path, preprocessing=preprocessing, classes=classes)
+        if image_size is not None and model.input.shape[2:] != (image_size, image_size):
+            height, width = model.input.shape[2:]
+            raise UsageError(
+                f"the exported program is fixed at {height}x{width}, asked for {image_size}x{image_size}",
+                where=str(path),
+                fix="leave out --image-size, or export it again at that size",
+            )
+        return model
     name = known_name(name_or_path)
     family = _FAMILY_OF[name]
     checkpoint = _checkpoint(name, family, weights, classes)

@@ -98,6 +98,8 @@ def test_an_exported_program_runs_as_the_module_it_came_from(tmp_path, free_batc
     x = torch.randn(1, 3, 8, 8)
     assert model.input.shape == (1, 3, 8, 8)
     torch.testing.assert_close(model.module(x), net(x))
+    with pytest.raises(UsageError, match="fixed at 8x8, asked for 16x16"):
+        load_model(str(path), image_size=16)
 
 
 def test_missing_files_are_usage_errors(tmp_path):
