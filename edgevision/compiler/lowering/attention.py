@@ -14,7 +14,6 @@ from edgevision.compiler.kernels.inner import left_shift
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
-from edgevision.graph import movement
 from edgevision.graph.ir import Node
 
 #: Jobs to hand out at most; a job is one head, or half of one where there are few heads.
@@ -75,13 +74,8 @@ def _operand(
     builder: Builder, tensor: str, shape: tuple[int, ...], adjacent: int, integer: bool
 ) -> tuple[int, Strided]:
     """Storage and strides of an operand whose elements along axis `adjacent` have to lie together."""
-    value = builder.moved(tensor) if integer else builder.moved_float(tensor)
-    affine = movement.strides_of(np.asarray(value.addresses).reshape(shape))
-    if affine is None or affine[1][adjacent] not in (0, 1):
-        value = builder.in_order(tensor, value)
-        affine = movement.strides_of(np.arange(int(np.prod(shape))).reshape(shape))
-    assert affine is not None, "elements in order are affine"
-    return value.storage, Strided(affine[0], affine[1], builder.storages[value.storage].elements)  # type: ignore[arg-type]
+    storage, first, strides = builder.affine(tensor, shape, adjacent=adjacent, integer=integer)
+    return storage, Strided(first, strides, builder.storages[storage].elements)  # type: ignore[arg-type]
 
 
 def _added(builder: Builder, tail: Tail, tensor: str) -> Strided:

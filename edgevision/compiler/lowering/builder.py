@@ -305,6 +305,22 @@ class Builder:
         layout_: Any = "rows" if as_rows else "planes"
         return Value(output, value.dtype, layout_, self.extent(tensor).channels if as_rows else 0, 0, value.quant)
 
+    def affine(
+        self, tensor: str, shape: tuple[int, ...], *, adjacent: int | None, integer: bool
+    ) -> tuple[int, int, tuple[int, ...]]:
+        """Storage, first element and strides of a tensor read as `shape`; copied in order where it does not lie so.
+
+        Args:
+            adjacent: axis whose elements have to lie together.
+            integer: whether bytes are read as bytes.
+        """
+        value = self.moved(tensor) if integer else self.moved_float(tensor)
+        found = movement.strides_of(np.asarray(value.addresses).reshape(shape))
+        if found is not None and (adjacent is None or shape[adjacent] == 1 or found[1][adjacent] == 1):
+            return value.storage, *found
+        copied = self.in_order(tensor, value)
+        return copied.storage, 0, tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
+
     def in_order(self, tensor: str, value: Value) -> Value:
         """A copy of moved elements in the order ONNX gives them; bytes stay bytes."""
         return self._copied_in_order(tensor, value, as_rows=False)

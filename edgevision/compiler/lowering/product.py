@@ -10,7 +10,6 @@ from edgevision.compiler.kernels.inner import left_shift, tile_shape
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
-from edgevision.graph import movement
 from edgevision.graph.ir import Node
 
 #: Batch entries worked on at once.
@@ -66,11 +65,6 @@ def _operand(
     builder: Builder, tensor: str, shape: tuple[int, int, int], *, adjacent: bool, integer: bool
 ) -> tuple[int, tuple[int, int, int, int, int]]:
     """Storage and strides of an operand as (batch, row, column)."""
-    value = builder.moved(tensor) if integer else builder.moved_float(tensor)
-    affine = movement.strides_of(np.asarray(value.addresses).reshape(shape))
-    if affine is None or (adjacent and affine[1][2] not in (0, 1)):
-        value = builder.in_order(tensor, value)
-        affine = movement.strides_of(np.arange(int(np.prod(shape))).reshape(shape))
-    assert affine is not None, "elements in order are affine"
-    first, (batch, row, column) = affine
-    return value.storage, (first, batch, row, column, builder.storages[value.storage].elements)
+    storage, first, strides = builder.affine(tensor, shape, adjacent=2 if adjacent else None, integer=integer)
+    batch, row, column = strides
+    return storage, (first, batch, row, column, builder.storages[storage].elements)
