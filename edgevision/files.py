@@ -30,7 +30,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         UsageError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -53,18 +53,24 @@ def folder_aside(path: Path, *, overwrite: bool) -> Iterator[Path]:
         UsageError: `path` exists and `overwrite` is false, or the disk cannot be written.
     """
     refuse_overwrite(path, overwrite=overwrite)
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        with _explained(path):
+        with explained(path):
             yield aside
             aside.chmod(0o755)
             if path.exists():
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
                 path.replace(old / path.name)
-                aside.replace(path)
-                shutil.rmtree(old)
+                try:
+                    aside.replace(path)
+                except OSError:
+                    if not path.exists():
+                        (old / path.name).replace(path)
+                    raise
+                finally:
+                    shutil.rmtree(old, ignore_errors=True)
             else:
                 aside.replace(path)
     finally:
@@ -82,7 +88,12 @@ def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the system says while `path` is written into an error a person can act on.
+
+    Raises:
+        UsageError: the disk is full, or the folder cannot be written.
+    """
     try:
         yield
     except OSError as error:
@@ -91,6 +102,12 @@ def _explained(path: Path) -> Iterator[None]:
                 "the disk is full; nothing was changed",
                 where=str(path),
                 fix="free some space and run the command again",
+            ) from error
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise UsageError(
+                "another command wrote the same output at the same time; its result was left in place",
+                where=str(path),
+                fix="run the command again when the other one has ended, or choose another --out",
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise UsageError(f"cannot write here: {error.strerror}", where=str(path)) from error

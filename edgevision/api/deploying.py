@@ -108,7 +108,8 @@ def deploy(
     Raises:
         UsageError: no such artefact, target or device, nowhere to time what is tuned, or the bundle is already there.
         Unsupported, DoesNotFit, ToolMissing: nothing was built; every reason.
-        DeviceError, Mismatch: the bundle is built, but running it failed.
+        DeviceError: the device cannot be reached, and nothing was built; or running the bundle that was built failed.
+        Mismatch: the bundle is built, but it gives other outputs.
     """
     from edgevision import bundle as bundles
     from edgevision import compiler
@@ -123,8 +124,12 @@ def deploy(
     name = compressed.folder.name
     place = workspace.bundle(f"{name}-static" if static else name, target)
     refuse_overwrite(place, overwrite=overwrite)
-    # Opened first: a device that is not there should not cost the time of a build.
     where = open_device(device or chosen.default_device, chosen, timeout=timeout) if run else None
+    if where is not None:
+        # A device that is not there, or is something else, should not cost the time of a build.
+        progress("device", 0, 1, where.name)
+        where.ready(chosen, static=static, need_bytes=compressed.onnx_path.stat().st_size)
+        progress("device", 1, 1, where.name)
     tuner = None if tune is None else tuner_for(device, chosen, minutes=tune, timeout=timeout)
     graph = compressed.graph()
     program = compiler.compile_graph(graph, chosen, tuner=tuner, progress=progress)

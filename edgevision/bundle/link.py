@@ -15,7 +15,7 @@ from edgevision.bundle.objects import HOOKS, ObjectSymbols, symbol_of
 from edgevision.bundle.toolchain import Compiler, need_compiler
 from edgevision.cache import cache_folder
 from edgevision.compiler.program import Program
-from edgevision.files import write_atomic
+from edgevision.files import explained, write_atomic
 from edgevision.target import Target
 
 RUNNER = Path(__file__).resolve().parent / "runner"
@@ -93,7 +93,7 @@ def _cached(name: str, arguments: list[str], compiler: Compiler) -> Path:
 
 
 def _scratch(build: Callable[[Path], None]) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="edgevision-") as name:
+    with explained(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="edgevision-") as name:
         build(Path(name))
         return (Path(name) / "result").read_bytes()
 

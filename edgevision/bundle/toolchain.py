@@ -14,15 +14,18 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevision.errors import ToolMissing, Unsupported
+from edgevision.errors import ToolMissing, Unsupported, UsageError
+from edgevision.files import explained
 from edgevision.machine import machine_arch
 from edgevision.target import Arch, Target
 
@@ -31,6 +34,8 @@ GLIBC_FLOOR = "2.28"
 ZIGLANG = "0.17.1"
 
 _TIMEOUT_S = 300
+#: How gcc, clang, the linkers and zig say that a file could not be written.
+_FULL = re.compile(r"no space left on device|NoSpaceLeft|disk quota exceeded|DiskQuota", re.IGNORECASE)
 _ZIG_TARGETS = {
     "x86_64": (f"x86_64-linux-gnu.{GLIBC_FLOOR}", "x86_64-linux-musl"),
     "aarch64": (f"aarch64-linux-gnu.{GLIBC_FLOOR}", "aarch64-linux-musl"),
@@ -70,13 +75,30 @@ class Compiler:
 
         Raises:
             ToolMissing: the compiler failed; its last lines are the reasons.
+            UsageError: it had no room to write.
         """
         try:
-            done = subprocess.run(
-                [*self.command, *arguments], cwd=cwd, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-            )
+            with explained(cwd):
+                done = subprocess.run(
+                    [*self.command, *arguments],
+                    cwd=cwd,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=_TIMEOUT_S,
+                    check=False,
+                    # In any other language the reason of a failure would not be recognised.
+                    env=os.environ | {"LC_ALL": "C"},
+                )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ToolMissing(f"the C compiler could not be run: {error}", where=self.name) from error
+        if done.returncode and _FULL.search(done.stderr):
+            raise UsageError(
+                "the disk is full: the C compiler had no room for its files; nothing was changed",
+                where=f"{self.name}, working in {cwd}, temporary files in {tempfile.gettempdir()}",
+                reasons=done.stderr.strip().splitlines()[-3:],
+                fix="free some space there, or name a folder with room: TMPDIR=/path edgevision ...",
+            )
         if done.returncode:
             raise ToolMissing(
                 f"the C compiler failed with exit code {done.returncode}",

@@ -1,4 +1,4 @@
-"""Devices: one file per way to run a bundle, all with the four methods of `device.Device`."""
+"""Devices: one file per way to run a bundle, all with the methods of `device.Device`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import platform
 from edgevision.config import nearest
 from edgevision.device.device import Device
 from edgevision.device.host import HostDevice
+from edgevision.device.pushed import refuse_target
 from edgevision.device.qemu import QemuDevice
 from edgevision.device.rpc import RpcDevice
 from edgevision.device.ssh import SshDevice
-from edgevision.errors import Unsupported, UsageError
+from edgevision.errors import UsageError
 from edgevision.machine import machine_arch
 from edgevision.target import Target
 
@@ -34,7 +35,7 @@ def describe() -> dict[str, str]:
 
 
 def open_device(spec: str, target: Target, *, timeout: float = 60) -> Device:
-    """Return the device `spec` names, checked against `target` as far as the name tells; nothing is contacted yet.
+    """Return the device `spec` names, checked against `target` as far as the name tells; `ready` contacts it.
 
     Args:
         timeout: seconds each step on the device may take.
@@ -50,21 +51,12 @@ def open_device(spec: str, target: Target, *, timeout: float = 60) -> Device:
     if kind == "rpc" and address:
         return RpcDevice(address, timeout=timeout)
     if spec == "host":
-        _same_arch(spec, machine_arch(platform.machine()), target)
+        refuse_target(target, machine_arch(platform.machine()), name=spec)
         return HostDevice(timeout=timeout)
     if spec == "qemu-aarch64":
-        _same_arch(spec, "aarch64", target)
+        refuse_target(target, "aarch64", name=spec)
         return QemuDevice("aarch64", timeout=timeout)
     if spec == "qemu-armv7":
-        _same_arch(spec, "armv7", target)
+        refuse_target(target, "armv7", name=spec)
         return QemuDevice("armv7", timeout=timeout)
     raise UsageError(f"unknown device '{spec}'{nearest(spec, names())}", fix=f"one of: {', '.join(names())}")
-
-
-def _same_arch(spec: str, arch: str, target: Target) -> None:
-    if target.arch != arch:
-        raise Unsupported(
-            f"the device is {arch}, the target {target.name} is {target.arch}",
-            where=f"--device {spec}",
-            fix=f"--device {target.default_device}, or another --target",
-        )

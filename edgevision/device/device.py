@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from edgevision.target import Target
+
 
 class StepTime(msgspec.Struct, frozen=True):
     """Time of one plan step in nanoseconds, one value per timed run."""
@@ -37,9 +39,23 @@ class RawTiming(msgspec.Struct, frozen=True):
 
 
 class Device(Protocol):
-    """Four methods, whatever the device is. `name` is what `--device` takes: "host", "ssh:pi@10.0.0.7", ..."""
+    """Five methods, whatever the device is. `name` is what `--device` takes: "host", "ssh:pi@10.0.0.7", ..."""
 
     name: str
+
+    def ready(self, target: Target, *, static: bool = False, need_bytes: int = 0) -> None:
+        """Make sure, before anything is built, that a bundle for `target` could be brought here and run.
+
+        Args:
+            static: the bundle will be one static file.
+            need_bytes: room it will take at least.
+
+        Raises:
+            DeviceError: unreachable or timed out; names host, step, limit and the flag that raises it.
+            Unsupported: another architecture, a CPU feature that is missing, or a form of bundle it cannot take.
+            DoesNotFit: too little room for it.
+            ToolMissing: something the device needs on this machine is not installed.
+        """
 
     def push(self, bundle: Path) -> None:
         """Bring the bundle folder onto the device.

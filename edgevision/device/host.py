@@ -12,10 +12,11 @@ import numpy as np
 from edgevision.bundle.bundle import Bundle
 from edgevision.device import executable, facts
 from edgevision.device.device import RawTiming
-from edgevision.device.pushed import checked_bundle, need_bundle
+from edgevision.device.pushed import checked_bundle, need_bundle, refuse_machine
 from edgevision.device.samples import outputs_of, samples_of
 from edgevision.device.walk import Walk
 from edgevision.machine import machine_arch
+from edgevision.target import Target
 
 
 class HostDevice:
@@ -30,6 +31,10 @@ class HostDevice:
         self._first_ns: dict[int, int] = {}
         self._peak_rss: int | None = None
         self._closing = weakref.finalize(self, _close_all, self._walks)
+
+    def ready(self, target: Target, *, static: bool = False, need_bytes: int = 0) -> None:
+        """Compare architecture and CPU features; the bundle stays where it is built, so it takes no room of its own."""
+        refuse_machine(target, self.facts(), name=self.name)
 
     def push(self, bundle: Path) -> None:
         """Check the bundle; it already is where it runs."""

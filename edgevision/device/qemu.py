@@ -12,9 +12,9 @@ import numpy as np
 from edgevision.bundle.bundle import Bundle
 from edgevision.device import executable, facts
 from edgevision.device.device import RawTiming
-from edgevision.device.pushed import checked_bundle, need_bundle
+from edgevision.device.pushed import checked_bundle, need_bundle, refuse_target
 from edgevision.errors import ToolMissing
-from edgevision.target import Arch
+from edgevision.target import Arch, Target
 
 #: Emulator, and where Debian's cross libc packages put the loader a dynamic bundle needs.
 _EMULATORS: dict[Arch, tuple[str, str, str]] = {
@@ -45,6 +45,15 @@ class QemuDevice:
         self._emulator = path
         self._bundle: Bundle | None = None
 
+    def ready(self, target: Target, *, static: bool = False, need_bytes: int = 0) -> None:
+        """Compare the architecture, and look for the libc a dynamic bundle needs.
+
+        Raises:
+            ToolMissing: a dynamic bundle, and no libc of its architecture here.
+        """
+        refuse_target(target, self.arch, name=self.name)
+        self._need_libc(static=static or target.libc == "musl")
+
     def push(self, bundle: Path) -> None:
         """Check the bundle and that the emulator can load it.
 
@@ -52,12 +61,7 @@ class QemuDevice:
             ToolMissing: a dynamic bundle, and no libc of its architecture here.
         """
         checked = checked_bundle(bundle, self.arch, name=self.name)
-        if not checked.manifest.static and not Path(self._root(), "lib").is_dir():
-            raise ToolMissing(
-                f"the bundle is linked dynamically and needs a libc for {self.arch}, found none in {self._root()}",
-                where=self.name,
-                fix=f"apt-get install {self._libc_package}, set QEMU_LD_PREFIX, or deploy with --static",
-            )
+        self._need_libc(static=checked.manifest.static)
         self._bundle = checked
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
@@ -75,6 +79,14 @@ class QemuDevice:
     def facts(self) -> dict[str, Any]:
         """Of the emulated machine only the architecture is known; the frequency of this one would mislead."""
         return {**facts.unknown(), "arch": self.arch, "model": f"emulated by {Path(self._emulator).name}"}
+
+    def _need_libc(self, *, static: bool) -> None:
+        if not static and not Path(self._root(), "lib").is_dir():
+            raise ToolMissing(
+                f"the bundle is linked dynamically and needs a libc for {self.arch}, found none in {self._root()}",
+                where=self.name,
+                fix=f"apt-get install {self._libc_package}, set QEMU_LD_PREFIX, or deploy with --static",
+            )
 
     def _root(self) -> str:
         return os.environ.get("QEMU_LD_PREFIX", self._sysroot)

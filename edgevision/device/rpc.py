@@ -26,6 +26,7 @@ from edgevision.device.device import RawTiming
 from edgevision.device.pushed import need_bundle
 from edgevision.device.samples import outputs_of, samples_of
 from edgevision.errors import DeviceError, EdgeVisionError, ToolMissing, Unsupported, UsageError
+from edgevision.target import Target
 
 T = TypeVar("T")
 
@@ -62,15 +63,15 @@ class RpcDevice:
         self._bundle: Bundle | None = None
         self._opened: _Opened | None = None
 
+    def ready(self, target: Target, *, static: bool = False, need_bytes: int = 0) -> None:
+        """Reach the tracker; what the board is, only the board itself knows once it is free."""
+        self._refuse_static(static=static or target.libc == "musl")
+        self.need_tracker()
+
     def push(self, bundle: Path) -> None:
         """Upload plan, weights, kernels and the walk, and load the walk into the server."""
         checked = load(bundle)
-        if checked.manifest.static:
-            raise Unsupported(
-                "expected a bundle with shared kernels, got a static one",
-                where=f"device {self.name}",
-                fix="deploy without --static, for a target with glibc",
-            )
+        self._refuse_static(static=checked.manifest.static)
         library = walk_library(checked.manifest.target)
         session = self._connected()
         for path in (*(checked.folder / name for name in _FILES), library):
@@ -124,6 +125,14 @@ class RpcDevice:
         need_bundle(self._bundle, name=self.name)
         texts = {path: text for path in facts.FIXED if (text := self._read(path))}
         return facts.parse({"": self._read("/proc/sys/kernel/arch"), **texts})
+
+    def _refuse_static(self, *, static: bool) -> None:
+        if static:
+            raise Unsupported(
+                "expected a bundle with shared kernels, got a static one",
+                where=f"device {self.name}",
+                fix="deploy without --static, for a target with glibc",
+            )
 
     def need_tracker(self) -> None:
         """Raise `DeviceError` unless somebody answers where the tracker should be."""

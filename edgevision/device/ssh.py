@@ -24,15 +24,21 @@ from edgevision.bundle.manifest import NAME
 from edgevision.device import executable, facts
 from edgevision.device.answer import Answer, raise_failure, read_answer
 from edgevision.device.device import RawTiming
-from edgevision.device.pushed import need_bundle, refuse_other_arch
+from edgevision.device.pushed import need_bundle, refuse_machine, refuse_other_arch, runs_on
 from edgevision.device.samples import outputs_of, samples_of
 from edgevision.device.shell import Shell, parse_address
-from edgevision.errors import DeviceError, EdgeVisionError, Mismatch
+from edgevision.errors import DeviceError, DoesNotFit, EdgeVisionError, Mismatch
 from edgevision.machine import machine_arch
-from edgevision.target import Arch
+from edgevision.target import Target
 
 #: Below the home folder of the board's user; a bundle has a folder named after its identity.
 _FOLDER = ".cache/edgevision"
+_ROOM_NAME = "room"
+#: Prints the deepest folder there is on the way to a bundle's, whether it can be written, and the KiB free in it.
+_ROOM = (
+    'd="$PWD"; for f in .cache .cache/edgevision; do [ -d "$f" ] && d="$PWD/$f"; done; '
+    f'echo; echo "==> {_ROOM_NAME}"; echo "$d"; [ -w "$d" ] && echo yes || echo no; df -Pk "$d" 2>/dev/null; true'
+)
 
 
 class SshDevice:
@@ -49,6 +55,25 @@ class SshDevice:
         self._bundle: Bundle | None = None
         self._remote = ""
 
+    def ready(self, target: Target, *, static: bool = False, need_bytes: int = 0) -> None:
+        """Ask the board, in one connection that writes nothing, what it is and how much room there is for a bundle."""
+        printed = self._shell.must(f"{facts.SCRIPT}; {_ROOM}", "asking what the board is").decode(errors="replace")
+        texts = facts.read_printed(printed)
+        refuse_machine(target, facts.parse(texts), name=self.name)
+        folder, free = _room(texts.get(_ROOM_NAME, ""))
+        if folder and free is None:
+            raise DeviceError(
+                "the board's user may not write where bundles go",
+                where=f"{self.name}, {folder}",
+                fix=f"make it writable on the board (read-only file system? other owner?): ls -ld {folder}; df {folder}",
+            )
+        if free is not None and free < need_bytes:
+            raise DoesNotFit(
+                f"the bundle takes at least {need_bytes / 1e6:.1f} MB, the board has {free / 1e6:.1f} MB free",
+                where=f"{self.name}, {folder}",
+                fix=f"free some space on the board; earlier bundles are in ~/{_FOLDER}",
+            )
+
     def push(self, bundle: Path) -> None:
         """Copy the files the board does not have yet, and let the board hash what arrived."""
         checked = load(bundle)
@@ -57,7 +82,7 @@ class SshDevice:
         hashing = _hashing(remote, sorted(wanted))
         printed = self._shell.must(f"uname -m; {hashing}", "asking what the board is and has")
         machine, _, hashes = printed.decode(errors="replace").partition("\n")
-        refuse_other_arch(checked, _runs_on(machine_arch(machine.strip()), checked), name=self.name)
+        refuse_other_arch(checked, runs_on(machine_arch(machine.strip()), checked.manifest.target), name=self.name)
         have = _read_hashes(hashes)
         missing = [name for name in sorted(wanted) if have.get(name) != wanted[name]]
         if missing:
@@ -116,6 +141,15 @@ class SshDevice:
             )
 
 
+def _room(printed: str) -> tuple[str, int | None]:
+    """Folder and free bytes from what `_ROOM` prints; None where nothing can be written, a lot where df is missing."""
+    folder, writable, *table = [*printed.splitlines(), "", ""]
+    if writable != "yes":
+        return folder, None
+    cells = next((line.split() for line in reversed(table) if line.strip()), [])
+    return folder, int(cells[3]) * 1024 if len(cells) > 3 and cells[3].isdigit() else 1 << 62
+
+
 def _hashing(remote: str, names: Sequence[str]) -> str:
     """Shell words that print the hashes of the files the board has; nothing where it has no sha256sum."""
     return f"cd {remote} 2>/dev/null && sha256sum {shlex.join(names)} 2>/dev/null; true"
@@ -124,11 +158,6 @@ def _hashing(remote: str, names: Sequence[str]) -> str:
 def _read_hashes(printed: str) -> dict[str, str]:
     pairs = [line.split(maxsplit=1) for line in printed.splitlines()]
     return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
-
-
-def _runs_on(machine: Arch, bundle: Bundle) -> Arch:
-    """A 64-bit Arm kernel may have a 32-bit userland (Raspberry Pi OS did), so there armv7 is let through."""
-    return "armv7" if machine == "aarch64" and bundle.manifest.target.arch == "armv7" else machine
 
 
 def _pack(bundle: Bundle, wanted: Mapping[str, str], archive: Path) -> None:

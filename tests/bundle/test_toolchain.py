@@ -5,7 +5,7 @@ import pytest
 from helpers import programs
 
 from edgevision.bundle import toolchain
-from edgevision.errors import ToolMissing, Unsupported
+from edgevision.errors import ToolMissing, Unsupported, UsageError
 from edgevision.target import load as load_target
 
 
@@ -49,3 +49,17 @@ def test_a_compiler_that_fails_shows_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing) as caught:
         toolchain.need_compiler(programs.host()).run(["-c", "bad.c"], cwd=tmp_path)
     assert any("x" in reason for reason in caught.value.reasons)
+
+
+@pytest.mark.parametrize("said", ["/tmp/cc1.s: No space left on device", "error: unable to link: NoSpaceLeft"])
+def test_a_compiler_without_room_is_not_taken_for_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    fake = tmp_path / "cc"
+    fake.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo fake 1 && exit 0\necho "{said}" >&2\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("CC", str(fake))
+    with pytest.raises(UsageError, match="the disk is full") as caught:
+        toolchain.need_compiler(programs.host()).run(["-c", "x.c"], cwd=tmp_path)
+    assert caught.value.reasons == (said,)
+    assert "TMPDIR" in str(caught.value) and str(tmp_path) in str(caught.value)

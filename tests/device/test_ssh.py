@@ -1,6 +1,7 @@
 """Against a real sshd on the loopback, without privileges, with keys made for the occasion."""
 
 import getpass
+import platform
 import shutil
 import socket
 import subprocess
@@ -8,16 +9,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from helpers import programs
+from helpers.artefacts import make_network
 from helpers.tools import need
 
-from edgevision import bundle
+from edgevision import api, bundle, compiler, machine
+from edgevision.compress.compressed import Compressed
 from edgevision.device import open_device
 from edgevision.device.shell import CONFIG_VARIABLE, parse_address
 from edgevision.device.ssh import SshDevice
-from edgevision.errors import DeviceError, Mismatch, Unsupported, UsageError
+from edgevision.errors import DeviceError, DoesNotFit, Mismatch, Unsupported, UsageError
 from edgevision.target import load as load_target
 
 SSHD = "/usr/sbin/sshd"
@@ -158,6 +162,53 @@ def test_a_closed_port_and_an_unknown_name_are_explained(folder: Path) -> None:
         SshDevice(f"127.0.0.1:{free_port()}").push(folder)
     with pytest.raises(DeviceError, match="name is not known"):
         SshDevice("board.invalid", timeout=10).push(folder)
+
+
+def test_a_board_is_asked_before_anything_is_built_and_nothing_is_left_on_it(
+    board: SshDevice, server: tuple[Path, int]
+) -> None:
+    board.ready(programs.host(), need_bytes=1 << 20)
+    with pytest.raises(Unsupported, match=f"the device is {machine.machine_arch(platform.machine())}.*rpi4 is aarch64"):
+        board.ready(load_target("rpi4"))
+    other = msgspec.structs.replace(programs.host().cpu, requires=("fma", "quantum"))
+    with pytest.raises(Unsupported, match="quantum"):
+        board.ready(msgspec.structs.replace(programs.host(), cpu=other))
+    with pytest.raises(DoesNotFit, match="MB free"):
+        board.ready(programs.host(), need_bytes=1 << 60)
+    assert not (server[0] / "home" / ".cache").exists()
+
+
+def test_a_board_that_cannot_be_written_is_refused_before_the_build(board: SshDevice) -> None:
+    # Root may write anywhere, so the board's answer is given here.
+    printed = "x86_64\n\n==> room\n/home/pi/.cache\nno\n"
+    board._shell.must = lambda *_: printed.encode()  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match="may not write") as caught:
+        board.ready(msgspec.structs.replace(programs.host(), arch="x86_64"))
+    assert "/home/pi/.cache" in str(caught.value)
+
+
+def test_a_board_without_df_is_taken_at_its_word(board: SshDevice) -> None:
+    board._shell.must = lambda *_: f"{platform.machine()}\n\n==> room\n/home/pi\nyes\n".encode()  # type: ignore[method-assign]
+    board.ready(programs.host(), need_bytes=1 << 40)
+
+
+@pytest.mark.parametrize(("address", "error"), [("closed", DeviceError), ("open", Unsupported)])
+def test_deploy_builds_nothing_for_a_board_that_cannot_take_it(
+    server: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, error: type[Exception]
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(server[0] / "good_config"))
+    network = make_network("fp32")
+    folder = tmp_path / "compressed" / network.info.name
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"graph")
+    (folder / "compressed.json").write_text("{}")
+    monkeypatch.setattr(Compressed, "load", staticmethod(lambda folder: Compressed(folder, network.info)))
+    monkeypatch.setattr(Compressed, "graph", lambda self: pytest.fail("the graph was read"))
+    monkeypatch.setattr(compiler, "compile_graph", lambda *_, **__: pytest.fail("something was compiled"))
+    port = free_port() if address == "closed" else server[1]
+    with pytest.raises(error):
+        api.deploy(target="rpi4", run=True, device=f"ssh:127.0.0.1:{port}", out=tmp_path, timeout=20)
+    assert not (tmp_path / "bundles").exists()
 
 
 def test_a_step_that_hangs_names_host_step_limit_and_flag(board: SshDevice, folder: Path) -> None:
