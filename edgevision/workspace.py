@@ -48,7 +48,7 @@ class Workspace:
 
     def profile(self, device: str, threads: int, now: datetime | None = None) -> Path:
         """A new file for a profile; the time in its name keeps earlier ones."""
-        stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%d-%H%M%S")
+        stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%d-%H%M%S-%f")
         return self.root / "profiles" / f"{slug(device)}-{threads}t-{stamp}.json"
 
     @property
@@ -66,7 +66,7 @@ class Workspace:
 
     def all_profiles(self) -> list[Path]:
         """Profile files, newest last."""
-        return sorted((self.root / "profiles").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted((self.root / "profiles").glob("*.json"), key=lambda path: (_age(path), path.name))
 
     def find_compressed(self, named: str | None) -> Path:
         """The compressed network called `named` (a folder, or its name here); the newest when None.
@@ -101,8 +101,16 @@ def slug(text: str) -> str:
 
 
 def _by_age(manifests: object) -> list[Path]:
-    found = sorted(manifests, key=lambda path: (path.stat().st_mtime_ns, path.as_posix()))  # type: ignore[call-overload]
+    found = sorted(manifests, key=lambda path: (_age(path), path.as_posix()))  # type: ignore[call-overload]
     return [path.parent for path in found if not path.parent.name.startswith(".")]
+
+
+def _age(path: Path) -> int:
+    """Time of the last change; of a file another command is just replacing, the beginning of time."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _find(named: str | None, manifest: str, room: Path, known: list[Path], kind: str, make: str) -> Path:

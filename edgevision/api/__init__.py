@@ -13,7 +13,8 @@ edgevision.errors.UsageError: cannot read the ONNX file: No such file or directo
 
 from edgevision.api.compressing import compress
 from edgevision.api.deploying import check, deploy, verify
-from edgevision.api.measuring import profile, report
+from edgevision.api.measuring import profile
+from edgevision.api.reporting import report
 from edgevision.api.training import train
 
 __all__ = ["check", "compress", "deploy", "profile", "report", "train", "verify"]

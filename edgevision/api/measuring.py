@@ -1,4 +1,4 @@
-"""`profile` and `report`: what the bundles in a workspace take, and the trade-off they make."""
+"""`profile`: what bundles take, timed on a device, in turns with each other and with other runtimes."""
 
 from __future__ import annotations
 
@@ -9,31 +9,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevision.errors import UsageError
+import msgspec
+
+from edgevision.api.choosing import alike, newest, usable
+from edgevision.errors import EdgeVisionError, UsageError
 from edgevision.progress import Progress, silent
 from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
-    from edgevision.compress.compressed import Compressed
+    from edgevision.bundle import Origin
+    from edgevision.data import Split
     from edgevision.profile.profile import Profile
-    from edgevision.report.tradeoff import Built, TradeOff
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """A profile and the file it is in."""
+    """A profile and the file it is in.
+
+    Attributes:
+        skipped: artefacts in the work folder that could not be read, path and reason; none of them was needed.
+    """
 
     path: Path
     profile: Profile
+    skipped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Reported:
-    """A trade-off and the files it was written to: HTML, Markdown, CSV, JSON."""
+class Unsaved(UsageError):
+    """The measurement is done, but its file could not be written: the measurement is in `profile`."""
 
-    html: Path
-    files: tuple[Path, ...]
-    trade_off: TradeOff
+    def __init__(self, path: Path, done: Profile, error: Exception) -> None:
+        what = error.what if isinstance(error, EdgeVisionError) else str(error)
+        super().__init__(
+            f"the profile was measured, but its file could not be written: {what}",
+            where=str(path),
+            fix="keep the figures printed here; free some space, or choose another --out, before measuring again",
+        )
+        self.profile = done
+
+    def as_dict(self) -> dict[str, object]:
+        """With the whole profile, so that nothing measured is lost."""
+        return super().as_dict() | {"profile": msgspec.to_builtins(self.profile)}
 
 
 def profile(
@@ -42,6 +58,8 @@ def profile(
     every: bool = False,
     against: Sequence[str] = (),
     device: str | None = None,
+    data: str | None = None,
+    accuracy: bool = True,
     threads: int = 1,
     seconds: float = 10.0,
     limit: int | None = None,
@@ -55,175 +73,135 @@ def profile(
     """Time bundles on a device, in turns with each other and with other runtimes on the same networks.
 
     Args:
-        bundles: folders, or names in `out`; without any the newest that can be timed.
+        bundles: folders, or names in `out`; without any the newest that fits the device.
         every: all bundles in `out` of the newest one's model and target instead.
         against: runtimes to compare with: "onnxruntime", "openvino", "ncnn". The last two are extra packages, and ncnn
             runs float networks alone.
         device: where; without it, the default of the target they were built for.
+        data: where the test images are, when not where they were: "folder:PATH" or "imagenet:PATH".
+        accuracy: measure accuracy and agreement on the test images; without it latency alone, and no images are read.
         seconds: measured time per engine.
         limit: test images for accuracy; all without it.
         affinity: cores to bind this process to while measuring.
 
     Raises:
-        UsageError: nothing to profile, or bundles that do not belong together.
-        Unsupported: the device is an emulator, whose times say nothing.
+        UsageError: nothing to profile, bundles that do not belong together, images that are gone, cores that do not
+            exist; `Unsaved`, which holds the profile, when only its file could not be written.
+        Unsupported: no bundle fits the device, or it is an emulator, whose times say nothing.
         ToolMissing: a runtime to compare with is not installed.
         Mismatch, DeviceError: a bundle changed, or its device failed.
     """
     from edgevision.bundle import Bundle
+    from edgevision.bundle.manifest import read_manifest
     from edgevision.compress.compressed import Compressed
-    from edgevision.data import open_data
     from edgevision.device import open_device
     from edgevision.device.device import Device
     from edgevision.profile.contenders import contenders
     from edgevision.profile.measure import profile as measure
     from edgevision.profile.profile import Protocol
 
-    workspace = Workspace(Path(out))
-    folders = [workspace.find_bundle(str(name)) for name in bundles] or [newest(workspace, device)]
+    _check(affinity, device, data, accuracy=accuracy)
+    workspace, skipped = Workspace(Path(out)), list[str]()
+    folders = [workspace.find_bundle(str(name)) for name in bundles]
+    folders = folders or [newest(workspace, device, skipped, timeout=timeout)]
     if every:
-        folders = alike(workspace, folders[-1])
+        folders = alike(workspace, folders[-1], skipped)
 
     def opened(bundle: Bundle) -> Device:
         target = bundle.manifest.target
         return open_device(device or target.default_device, target, timeout=timeout)
 
+    origin = read_manifest(folders[0]).origin
+    split, place, doubts = images_of(origin, data) if accuracy else (None, None, [])
+    networks = usable(workspace.all_compressed(), Compressed.load, skipped)
     with _bound(affinity):
-        networks = [Compressed.load(folder) for folder in workspace.all_compressed()]
-        engines = contenders(folders, networks, open_device=opened, against=against, threads=threads)
-        origin = next(c.bundle.manifest.origin for c in engines if c.bundle)
-        split = open_data(origin.data, origin.preprocessing).split("test") if origin.data else None
+        engines = contenders(folders, networks, open_device=opened, against=against, threads=threads, broken=skipped)
         done = measure(
             engines,
             Protocol(seconds=seconds, seed=seed),
             split=split,
+            images_from=place,
+            doubts=doubts,
             limit=limit,
             affinity=tuple(affinity),
             command=command,
             progress=progress,
         )
     path = workspace.profile(done.device, threads)
-    done.save(path)
-    return Profiled(path, done)
+    try:
+        done.save(path)
+    except (EdgeVisionError, OSError) as error:
+        raise Unsaved(path, done, error) from error
+    return Profiled(path, done, tuple(skipped))
 
 
-def newest(workspace: Workspace, device: str | None) -> Path:
-    """The newest bundle that can be timed: without a device, one whose own device is no emulator.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from edgevision.bundle.manifest import read_manifest
-
-    found = workspace.find_bundle(None)
-    if device is None:
-        for folder in reversed(workspace.all_bundles()):
-            if not read_manifest(folder).target.default_device.startswith("qemu"):
-                return folder
-    return found
-
-
-def alike(workspace: Workspace, one: Path) -> list[Path]:
-    """All bundles of the model, data and target of `one`, oldest first."""
-    from edgevision.bundle.manifest import read_manifest
-
-    wanted = read_manifest(one)
-    found = []
-    for folder in workspace.all_bundles():
-        manifest = read_manifest(folder)
-        same = (manifest.origin.model, manifest.origin.data) == (wanted.origin.model, wanted.origin.data)
-        if same and manifest.target.name == wanted.target.name:
-            found.append(folder)
-    return found
-
-
-def report(
-    *,
-    model: str | None = None,
-    data: str | None = None,
-    out: Path | str = DEFAULT_OUT,
-    overwrite: bool = False,
-    command: str = "edgevision report",
-) -> Reported:
-    """Write the latency-accuracy trade-off of everything in `out` as HTML, Markdown, CSV and JSON.
-
-    The latest profile of each device and number of threads is shown, with every compressed network and bundle of the
-    same model and data.
+def images_of(origin: Origin, data: str | None) -> tuple[Split | None, str | None, list[str]]:
+    """The images accuracy is measured on, where they are, and doubts when they are others than the network's own.
 
     Args:
-        model, data: what the report is about; the newest artefact's without them.
+        origin: of the bundle; names where its images were.
+        data: where they are now.
 
     Raises:
-        UsageError: there is nothing to report, or a report is already there.
+        UsageError: they are not there, cannot be used, or show other classes.
     """
-    from edgevision import zoo
-    from edgevision.compress.compressed import Compressed
-    from edgevision.files import folder_aside, refuse_overwrite, write_atomic
-    from edgevision.profile.profile import load
-    from edgevision.report import html, tables
-    from edgevision.report.tradeoff import trade_off
+    from edgevision.data import open_data
 
-    workspace = Workspace(Path(out))
-    refuse_overwrite(workspace.report, overwrite=overwrite)
-    networks = [Compressed.load(folder) for folder in workspace.all_compressed()]
-    profiles = [load(path) for path in workspace.all_profiles()]
-    subjects = [(p.model, p.data) for p in profiles] or [(n.info.model, n.info.data) for n in networks]
-    if not subjects:
+    place = data or origin.data
+    if not place:
+        return None, None, []
+    elsewhere = "--data folder:PATH (or imagenet:PATH) says where they are, --no-accuracy measures latency alone"
+    try:
+        images = open_data(place, origin.preprocessing)
+        split = images.split("test")
+    except UsageError as error:
         raise UsageError(
-            "there is nothing to report: no profile and no compressed network",
-            where=str(workspace.root),
-            fix="edgevision compress --model cas_vit --recipe w8a8, then edgevision deploy --target host --run",
+            f"the test images of {origin.model} cannot be used: {error.what}",
+            where=error.where or place,
+            reasons=error.reasons,
+            fix=elsewhere,
+        ) from error
+    if origin.classes and images.classes != origin.classes:
+        raise UsageError(
+            f"expected images of the network's {len(origin.classes)} classes ({', '.join(origin.classes[:5])}, ...), "
+            f"got {len(images.classes)} ({', '.join(images.classes[:5])}, ...)",
+            where=place,
+            fix=elsewhere,
         )
-    about = (zoo.full_name(model) if model else subjects[-1][0], data if data is not None else subjects[-1][1])
-    latest = {(p.device, p.threads): p for p in profiles if (p.model, p.data) == about}
-    chosen = [latest[key] for key in sorted(latest, key=lambda key: (key[0] != "host", *key))]
-    own = [n for n in networks if (n.info.model, n.info.data) == about]
-    made = trade_off(chosen, own, _built(workspace, about, chosen, own), command=command)
-    texts = {
-        "report.html": html.render(made),
-        "report.md": tables.as_markdown(made),
-        "report.csv": tables.as_csv(made),
-        "report.json": tables.as_json(made),
-    }
-    with folder_aside(workspace.report, overwrite=overwrite) as folder:
-        for name, text in texts.items():
-            write_atomic(folder / name, text)
-    files = tuple(workspace.report / name for name in texts)
-    return Reported(files[0], files, made)
+    same = origin.data_sha256 is None or images.sha256 == origin.data_sha256
+    doubts = [] if same else [f"accuracy is of {images.spec}, which holds other images than {origin.data} did"]
+    return split, images.spec, doubts
 
 
-def _built(
-    workspace: Workspace, about: tuple[str, str], profiles: Sequence[Profile], networks: Sequence[Compressed]
-) -> list[Built]:
-    from edgevision import bundle as bundles
-    from edgevision.report.tradeoff import Built
+def _check(affinity: Sequence[int], device: str | None, data: str | None, *, accuracy: bool) -> None:
+    """Refuse flags that contradict each other or this machine, before anything runs."""
+    here = os.sched_getaffinity(0)
+    absent = sorted(set(affinity) - here)
+    reasons = []
+    if absent:
+        shown = ", ".join(map(str, absent[:8])) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+        reasons.append(f"--affinity: this process may use cores {_ranges(sorted(here))}, and not {shown}")
+    if affinity and device is not None and device != "host":
+        reasons.append(f"--affinity binds cores of this machine, and {device} is another")
+    if data is not None and not accuracy:
+        reasons.append("--data names test images, and --no-accuracy uses none")
+    if reasons:
+        raise UsageError("the measurement cannot be done as asked", reasons=reasons, fix="change or leave out the flag")
 
-    timed = {engine.bundle for profile in profiles for engine in profile.engines}
-    artefacts = {network.info.onnx_sha256: network.folder.name for network in networks}
-    found = []
-    for folder in workspace.all_bundles():
-        loaded = bundles.load(folder)
-        manifest = loaded.manifest
-        if (manifest.origin.model, manifest.origin.data) != about:
-            continue
-        artefact = artefacts.get(manifest.origin.onnx_sha256 or "", folder.name.split("@")[0])
-        static = " --static" if manifest.static and manifest.target.libc != "musl" else ""
-        integer = sum(step.macs for step in manifest.steps if step.integer)
-        found.append(
-            Built(
-                name=folder.name,
-                artefact=artefact,
-                target=manifest.target.name,
-                title=manifest.target.title,
-                arch=manifest.target.arch,
-                size_bytes=loaded.size_bytes,
-                arena_bytes=manifest.arena_bytes,
-                integer_macs_share=integer / manifest.macs if manifest.macs else None,
-                measured=folder.name in timed,
-                command=f"edgevision deploy {artefact} --target {manifest.target.name}{static}",
-            )
-        )
-    return found
+
+def _ranges(cores: Sequence[int]) -> str:
+    """Core numbers as `--affinity` takes them.
+
+    >>> _ranges([0, 1, 2, 5])
+    '0-2,5'
+    """
+    runs: list[list[int]] = []
+    for core in cores:
+        if runs and core == runs[-1][-1] + 1:
+            runs[-1].append(core)
+        else:
+            runs.append([core])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 @contextlib.contextmanager
@@ -233,8 +211,6 @@ def _bound(cores: Sequence[int]) -> Iterator[None]:
         yield
         return
     before = os.sched_getaffinity(0)
-    if not set(cores) <= before:
-        raise UsageError(f"expected cores among {sorted(before)}, got {sorted(cores)}", fix="change --affinity")
     os.sched_setaffinity(0, cores)
     try:
         yield

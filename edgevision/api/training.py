@@ -92,7 +92,7 @@ def train(
         network.module, images, settings,
         checkpoint=checkpoint, resume=resume, overwrite=overwrite, seed=seed, progress=progress,
     )  # fmt: skip
-    detail: dict[str, str | int | float] = {"data": data, "data_sha256": images.sha256, "seed": seed}
+    detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs}
     if done.accuracy:
         detail["top1_percent"] = round(done.accuracy.percent, 2)

@@ -11,8 +11,10 @@ import msgspec
 
 from edgevision.cli import options
 from edgevision.cli.console import Console
+from edgevision.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgevision.profile.profile import Profile
     from edgevision.report.tradeoff import Group
 
 
@@ -28,8 +30,14 @@ if TYPE_CHECKING:
 @click.option("--device", help="Where to run (edgevision list devices).  [default: the target's own]")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
               help="Measured time per engine.")  # fmt: skip
+@click.option(
+    "--data",
+    metavar="SPEC",
+    help="Where the test images are now: folder:PATH, imagenet:PATH.  [default: where they were]",
+)
+@click.option("--no-accuracy", is_flag=True, help="Latency alone: no test images are read.")
 @click.option("--limit", type=click.IntRange(1), help="Test images for accuracy.  [default: all]")
-@click.option("--affinity", metavar="CORES", help="Bind to these cores, as in 0,1.")
+@click.option("--affinity", metavar="CORES", help="Bind to these cores of this machine, as in 0,2-3.")
 @options.command
 def command(
     settings: options.Settings,
@@ -38,28 +46,45 @@ def command(
     against: tuple[str, ...],
     device: str | None,
     seconds: float,
+    data: str | None,
+    no_accuracy: bool,
     limit: int | None,
     affinity: str | None,
 ) -> None:
     """Time BUNDLES, in turns with each other and with other runtimes; the newest bundle without any."""
     from edgevision import api
-    from edgevision.api.measuring import newest
-    from edgevision.report import tradeoff
+    from edgevision.api.choosing import newest
+    from edgevision.api.measuring import Unsaved
 
-    console = settings.console
+    console, bound, skipped = settings.console, cores(affinity), list[str]()
     if not bundles:
-        meant = newest(settings.workspace, device)
+        meant = newest(settings.workspace, device, skipped, timeout=settings.timeout)
         console.note(f"profiling {'all bundles like ' if every else ''}{meant}")
         bundles = (str(meant),)
-    with console.progress() as progress:
-        done = api.profile(
-            bundles, every=every, against=runtimes(against), device=device, threads=settings.threads, seconds=seconds,
-            limit=limit,
-            affinity=cores(affinity), out=settings.out, seed=settings.seed, timeout=settings.timeout,
-            command=settings.typed, progress=progress,
-        )  # fmt: skip
-    group = tradeoff.group(done.profile)
-    show(console, group, done.profile.model, done.profile.data)
+    try:
+        with console.progress() as progress:
+            done = api.profile(
+                bundles, every=every, against=runtimes(against), device=device, data=data, accuracy=not no_accuracy,
+                threads=settings.threads, seconds=seconds, limit=limit, affinity=bound, out=settings.out,
+                seed=settings.seed, timeout=settings.timeout, command=settings.typed, progress=progress,
+            )  # fmt: skip
+    except Unsaved as error:
+        tell(console, error.profile)
+        raise
+    tell(console, done.profile)
+    skipped += [line for line in done.skipped if line not in skipped]
+    for line in skipped:
+        console.note(f"skipped {line}")
+    console.say(str(done.path))
+    console.result(msgspec.to_builtins(done.profile) | {"path": str(done.path), "skipped": skipped})
+
+
+def tell(console: Console, profile: Profile) -> None:
+    """A profile for people: its table, how far engines agree, and every reason to distrust it."""
+    from edgevision.report import tradeoff
+
+    group = tradeoff.group(profile)
+    show(console, group, profile.model, profile.data)
     for point in group.points:
         if point.max_abs_error is not None:
             console.say(
@@ -68,8 +93,6 @@ def command(
             )
     for flag in group.flags:
         console.note(flag)
-    console.say(str(done.path))
-    console.result(msgspec.to_builtins(done.profile) | {"path": str(done.path)})
 
 
 def show(console: Console, group: Group, model: str, data: str) -> None:
@@ -102,15 +125,20 @@ def runtimes(given: Sequence[str]) -> list[str]:
 
 
 def cores(text: str | None) -> tuple[int, ...]:
-    """Core numbers from "0,2-3".
+    """Core numbers from "0,2-3", in order, each once.
 
-    >>> cores("0,2-3"), cores(None)
+    >>> cores("2-3,0,3"), cores(None)
     ((0, 2, 3), ())
     """
-    found: list[int] = []
-    for part in text.split(",") if text else ():
-        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
-        if not match:
-            raise click.BadParameter(f"expected core numbers such as 0,2-3, got '{text}'", param_hint="--affinity")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return tuple(found)
+    found: set[int] = set()
+    for part in text.split(",") if text is not None else ():
+        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if first > last:
+            raise UsageError(
+                f"expected core numbers and rising ranges such as 0,2-3, got '{text}'",
+                where=f"--affinity, at '{part}'",
+                fix=f"--affinity {last}-{first}" if match else "--affinity 0, or --affinity 0,2-3",
+            )
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))

@@ -109,7 +109,7 @@ class Compressed:
                 where=str(path),
                 fix="edgevision compress --model NAME --recipe NAME",
             ) from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"the file is not a compressed.json: {error}", where=str(path)) from error
         if info.schema != SCHEMA:
             raise UsageError(f"expected schema {SCHEMA}, got {info.schema}", where=str(path))

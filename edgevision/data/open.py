@@ -28,12 +28,22 @@ def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
     >>> open_data("digits").classes[:3]
     ('0', '1', '2')
     """
-    kind, colon, path = spec.partition(":")
+    kind, colon, path = absolute(spec).partition(":")
     if kind == "digits" and not colon:
         return open_digits(preprocessing)
     if kind in _KINDS and path:
-        return _KINDS[kind](Path(path).expanduser(), preprocessing)
+        return _KINDS[kind](Path(path), preprocessing)
     known = ["digits", *_KINDS]
     raise UsageError(
         f"unknown data '{spec}'{nearest(kind, known)}", fix="digits, folder:PATH or imagenet:PATH (folder or .tar.gz)"
     )
+
+
+def absolute(spec: str) -> str:
+    """`spec` with its path made absolute, so that what records it can be used from any folder.
+
+    >>> absolute("digits"), absolute("folder:/data/pets")
+    ('digits', 'folder:/data/pets')
+    """
+    kind, _, path = spec.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if kind in _KINDS and path else spec

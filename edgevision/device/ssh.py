@@ -65,7 +65,7 @@ class SshDevice:
             raise DeviceError(
                 "the board's user may not write where bundles go",
                 where=f"{self.name}, {folder}",
-                fix=f"make it writable on the board (read-only file system? other owner?): ls -ld {folder}; df {folder}",
+                fix=f"is its file system read-only, or the folder another user's? ls -ld {folder}",
             )
         if free is not None and free < need_bytes:
             raise DoesNotFit(

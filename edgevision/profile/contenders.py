@@ -41,6 +41,13 @@ class Contender:
     compressed: Compressed | None
     reference: str | None
 
+    @property
+    def onnx_sha256(self) -> str | None:
+        """Hash of the network it runs, whether or not that is still there."""
+        if self.bundle is not None:
+            return self.bundle.manifest.origin.onnx_sha256
+        return self.compressed.info.onnx_sha256 if self.compressed else None
+
 
 def contenders(
     folders: Sequence[Path],
@@ -49,8 +56,12 @@ def contenders(
     open_device: Callable[[Bundle], Device],
     against: Sequence[str],
     threads: int,
+    broken: Sequence[str] = (),
 ) -> list[Contender]:
     """Load every bundle, push it to its own device, and open each rival on the same networks.
+
+    Args:
+        broken: networks that could not be read, one line each; shown when one is missed.
 
     Raises:
         UsageError: an unknown rival, one that can run none of the networks, no bundle, or bundles of different models.
@@ -69,6 +80,7 @@ def contenders(
             raise UsageError(
                 "the network this bundle was made from is gone or was compressed again, so no rival can run it",
                 where=str(one.folder),
+                reasons=broken,
                 fix="deploy it again, or profile without --against",
             )
         found.append(_ours(one, network, open_device(one), threads, reference))

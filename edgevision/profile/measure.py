@@ -31,6 +31,8 @@ def profile(
     protocol: Protocol,
     *,
     split: Split | None = None,
+    images_from: str | None = None,
+    doubts: Sequence[str] = (),
     limit: int | None = None,
     affinity: tuple[int, ...] = (),
     command: str = "",
@@ -41,6 +43,8 @@ def profile(
     Args:
         contenders: as `contenders` opens them; at least one is a bundle, and its device is described.
         split: labelled images for accuracy and agreement; None leaves both unknown.
+        images_from: where those images are, as `--data` takes it.
+        doubts: reasons to distrust the figures that are known beforehand; kept with those found while measuring.
         limit: at most this many of them.
         affinity: cores this process was bound to.
         command: what to type to get this again.
@@ -74,9 +78,10 @@ def profile(
         facts_before=before,
         facts_after=after,
         versions=_versions(),
-        flags=noise.flags(medians, summaries, before, after, other if device.name == "host" else None),
+        flags=(*doubts, *noise.flags(medians, summaries, before, after, other if device.name == "host" else None)),
         engines=engines,
         comparisons=compare(medians, baseline, seed=protocol.seed),
+        images_from=images_from if split else None,
     )
 
 
@@ -129,6 +134,8 @@ def _engine(
         first_ms=opening.first_ns / 1e6,
         window_ms=tuple(float(np.median(window)) / 1e6 for window in windows),
         bundle=contender.bundle.folder.name if contender.bundle else None,
+        bundle_sha256=contender.bundle.identity if contender.bundle else None,
+        onnx_sha256=contender.onnx_sha256,
         peak_rss_bytes=opening.peak_rss_bytes,
         arena_bytes=contender.bundle.manifest.arena_bytes if contender.bundle else None,
         accuracy=Interval(found.accuracy.percent, *found.accuracy.interval) if found else None,

@@ -57,6 +57,8 @@ class EngineProfile(msgspec.Struct, frozen=True):
     """One engine on one graph.
 
     Attributes:
+        bundle, bundle_sha256: name of the bundle's folder and sha256 of its manifest; None for another runtime.
+        onnx_sha256: of the compressed network it ran, so that a network compressed again is not taken for it.
         name: what tables call it, e.g. "edgevision w8a8", "onnxruntime fp32".
         runtime: "edgevision" or the rival's name.
         artefact: the compressed network it ran, e.g. "cas_vit-digits-w8a8".
@@ -81,6 +83,8 @@ class EngineProfile(msgspec.Struct, frozen=True):
     first_ms: float
     window_ms: tuple[float, ...]
     bundle: str | None = None
+    bundle_sha256: str | None = None
+    onnx_sha256: str | None = None
     peak_rss_bytes: int | None = None
     arena_bytes: int | None = None
     accuracy: Interval | None = None
@@ -104,6 +108,7 @@ class Profile(msgspec.Struct, frozen=True):
 
     Attributes:
         created: ISO 8601, UTC.
+        images_from: where the test images were read from; None when accuracy was not measured.
         flags: reasons to distrust the figures; empty for a clean measurement.
         affinity: cores the measurement was allowed to use; empty where the device decides.
         facts_before, facts_after: what the device said of itself around the measurement.
@@ -125,6 +130,7 @@ class Profile(msgspec.Struct, frozen=True):
     flags: tuple[str, ...]
     engines: tuple[EngineProfile, ...]
     comparisons: tuple[Comparison, ...]
+    images_from: str | None = None
 
     def save(self, path: Path) -> None:
         """Write as indented JSON, whole or not at all."""
@@ -145,7 +151,7 @@ def load(path: Path) -> Profile:
         profile = msgspec.json.decode(path.read_bytes(), type=Profile)
     except OSError as error:
         raise UsageError(f"cannot read the profile: {error.strerror}", where=str(path)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the file is not a profile: {error}", where=str(path), fix="edgevision profile") from error
     if profile.schema != SCHEMA:
         raise UsageError(f"expected schema {SCHEMA}, got {profile.schema}", where=str(path), fix="edgevision profile")

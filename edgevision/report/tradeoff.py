@@ -133,14 +133,24 @@ def trade_off(
     built: Sequence[Built] = (),
     *,
     command: str = "edgevision report",
+    about: tuple[str, str] | None = None,
+    remarks: Sequence[str] = (),
     now: datetime | None = None,
 ) -> TradeOff:
     """Put profiles, compressed networks and bundles of one model together.
 
+    Args:
+        about: model and data, where they are known although nothing of them may be left to show.
+        remarks: what was left out on the way here, put before the remarks the figures give.
+
     Raises:
         UsageError: there is neither a profile nor a compressed network, or they are of different models.
     """
-    subjects = {(p.model, p.data) for p in profiles} | {(n.info.model, n.info.data) for n in networks}
+    subjects = (
+        ({about} if about else set())
+        | {(p.model, p.data) for p in profiles}
+        | {(n.info.model, n.info.data) for n in networks}
+    )
     if not subjects:
         raise UsageError(
             "there is nothing to report: no profile and no compressed network",
@@ -161,10 +171,21 @@ def trade_off(
         for engine in profile.engines
         if engine.steps
     )
-    sentence, detail, remarks = verdict.spoken(groups, described, layers, tuple(built))
+    sentence, detail, found = verdict.spoken(groups, described, layers, tuple(built))
     created = (now or datetime.now(timezone.utc)).isoformat(timespec="seconds")
     return TradeOff(
-        SCHEMA, created, model, data, sentence, detail, remarks, groups, layers, described, tuple(built), command
+        SCHEMA,
+        created,
+        model,
+        data,
+        sentence,
+        detail,
+        (*remarks, *found),
+        groups,
+        layers,
+        described,
+        tuple(built),
+        command,
     )
 
 

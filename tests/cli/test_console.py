@@ -61,7 +61,7 @@ def test_durations_never_show_sixty(seconds, words):
 
 @pytest.mark.parametrize("text", ["a", "1-", "-1", "0,x", "1-b"])
 def test_affinity_takes_core_numbers_only(text):
-    import click
+    from edgevision.errors import UsageError
 
-    with pytest.raises(click.BadParameter):
+    with pytest.raises(UsageError, match="such as 0,2-3"):
         cores(text)
