@@ -148,7 +148,10 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
 
 
 def rebatched(model: onnx.ModelProto, batch: int) -> onnx.ModelProto | None:
-    """Return a copy with `batch` images per run instead of one; None when the graph has its batch of 1 built in."""
+    """Return a copy whose shapes allow `batch` images per run instead of one; None when a batch of 1 is built in.
+
+    Shapes alone do not say that images leave one another alone: `session.batched` asks that of a running graph.
+    """
     model = copy_of(model)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
     for output in model.graph.output:

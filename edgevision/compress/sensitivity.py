@@ -17,8 +17,7 @@ import onnx
 from edgevision.compress.bypass import SWITCH, left_in_float, switchable
 from edgevision.compress.compressed import LayerSensitivity
 from edgevision.compress.layers import quantised_operators
-from edgevision.compress.onnxgraph import rebatched
-from edgevision.compress.session import session
+from edgevision.compress.session import batched, session
 from edgevision.compress.work import Rows
 from edgevision.progress import Progress, silent
 
@@ -104,8 +103,8 @@ def _gains(
         return rows.known["all"], {name: rows.known[f"sqnr {name}"] for name in names}
     reference = _outputs(session(original), original.graph.input[0].name, images, {})
     graph = switchable(quantised, original, names)
-    many = rebatched(graph, len(images))
-    runner, name_in = session(many or graph, optimise=False), graph.graph.input[0].name
+    many = batched(graph, len(images), optimise=False, more={SWITCH: np.zeros(len(names), np.bool_)})
+    runner, name_in = many or session(graph, optimise=False), graph.graph.input[0].name
 
     def measured(position: int | None) -> float:
         switch = np.zeros(len(names), np.bool_)

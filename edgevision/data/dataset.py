@@ -144,10 +144,16 @@ def make_splits(
     train: np.ndarray,
     test: np.ndarray,
 ) -> dict[str, Split]:
-    """Make the splits; calibration images are the first of the train images in hashed order, or of the test images."""
-    base = train if len(train) else test
-    shuffled = base[hashed_order([names[i] for i in base], salt="calibration")]
-    parts = {"train": train, "calibration": shuffled[:CALIBRATION_IMAGES], "test": test}
+    """Make the splits; calibration images are the first of the train images in hashed order, or of the test images.
+
+    The test split is in hashed order too, so that the first images of it are a fair sample of its classes.
+    """
+
+    def shuffled(indices: np.ndarray, salt: str) -> np.ndarray:
+        return indices[hashed_order([names[i] for i in indices], salt=salt)]
+
+    calibration = shuffled(train if len(train) else test, "calibration")[:CALIBRATION_IMAGES]
+    parts = {"train": train, "calibration": calibration, "test": shuffled(test, "test")}
     return {
         name: Split(name, preprocessing, source, indices, labels[indices])
         for name, indices in parts.items()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from edgevision.errors import UsageError
 
@@ -81,8 +81,10 @@ class ImageFiles:
             image.load()
         except Exception as error:
             # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others on damaged bytes.
+            # Pillow names the buffer it was given; the file is named below.
+            cause = "not a known image format" if isinstance(error, UnidentifiedImageError) else str(error)
             raise UsageError(
-                f"expected an image, got {len(content):,} bytes that cannot be decoded: {error}",
+                f"expected an image, got {len(content):,} bytes that cannot be decoded: {cause}",
                 where=f"{self.root}: {name} (index {index})",
                 fix="replace or remove this file and run the command again",
             ) from error

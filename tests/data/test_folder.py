@@ -73,3 +73,14 @@ def test_imagenet_labels_are_the_indices_of_the_index(tmp_path, archive):
     assert data.classes == ("n00", "n01", "n02", "n03")
     assert sorted(data.split("test").labels) == [1, 3]
     assert any("calibration images are test images" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("kind", ["folder", "imagenet"])
+def test_the_first_test_images_are_a_sample_of_all_classes(tmp_path, kind):
+    labels = tuple(f"class{number}" for number in range(5))
+    named = [f"{part}/{label}/{i}.png" for part in ("train", "val") for label in labels for i in range(12)]
+    contents = files(*named) | {"class_index.json": index_of(*labels)}
+    test = open_data(f"{kind}:{write_folder(tmp_path / 'data', contents)}", SMALL).split("test")
+    assert np.bincount(test.labels).tolist() == [12] * 5
+    assert len(set(test.labels[:20].tolist())) >= 4
+    assert len(set(test.indices.tolist())) == 60
