@@ -32,9 +32,9 @@ demo: $(WEIGHTS)
 	edgevision profile --all --against onnxruntime --threads 2 --seconds 5
 	edgevision report --overwrite
 
-# Trained once; remove the file to train again.
+# Trained once, and gone on with when it was interrupted; remove the file to train again.
 $(WEIGHTS): | $(READY)
-	edgevision train --model cas_vit --data digits --overwrite
+	edgevision train --model cas_vit --data digits --resume
 
 test: $(READY)
 	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/arm benchmarks/cpu tests

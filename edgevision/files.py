@@ -30,7 +30,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         UsageError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    with explained(path):
+    with explained(path, need=len(data)):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -88,20 +88,31 @@ def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the system says while `path` is written into an error a person can act on.
+def explained(path: Path, *, need: int | None = None) -> Iterator[None]:
+    """Turn a full disk, a limit on file sizes and missing rights into errors that say what to do.
+
+    Args:
+        path: what is being written.
+        need: bytes that are to be written, where known.
 
     Raises:
-        UsageError: the disk is full, or the folder cannot be written.
+        UsageError: in place of such an `OSError`; others pass.
     """
     try:
         yield
     except OSError as error:
+        wanted = "" if need is None else f": {need} bytes were to be written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UsageError(
-                "the disk is full; nothing was changed",
+                f"the disk is full{wanted}; what was there before is unchanged",
                 where=str(path),
-                fix="free some space and run the command again",
+                fix="free some space, or choose another --out, and run the command again",
+            ) from error
+        if error.errno == errno.EFBIG:
+            raise UsageError(
+                f"the file is larger than this process may write{wanted}; what was there before is unchanged",
+                where=str(path),
+                fix="raise the limit (ulimit -f) and run the command again",
             ) from error
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise UsageError(

@@ -60,9 +60,12 @@ def compress(
     from edgevision import recipe as recipes
     from edgevision import zoo
     from edgevision.compress.apply import compress as apply
+    from edgevision.data.open import known_data
     from edgevision.graph.export import export
 
     chosen = recipes.load(recipe)
+    if data:
+        known_data(data)
     workspace = Workspace(Path(out))
     name = zoo.full_name(model)
     origin = find_weights(workspace, name, data, weights, random_weights=random_weights)

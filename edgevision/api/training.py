@@ -38,6 +38,8 @@ def train(
     *,
     out: Path | str = DEFAULT_OUT,
     epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
     image_size: int | None = None,
     weights: Path | None = None,
     threads: int | None = None,
@@ -52,10 +54,12 @@ def train(
         model: a name of the zoo.
         data: "digits", "folder:PATH" or "imagenet:PATH".
         epochs: passes over the train split; without it, what suits the data.
+        batch: images of one step, over all processes; without it 32 (digits) or 64, or all images if they are fewer.
+        lr: highest learning rate; without it, what suits the model and goes with the square root of the batch.
         image_size: height and width in pixels; without it, what suits the data.
         weights: start from these instead of random ones.
         threads: of torch.
-        resume: go on where an interrupted run stopped.
+        resume: go on where an interrupted run stopped; starts from the beginning where nothing is kept of one.
 
     Raises:
         UsageError: unknown names, data that cannot be read, weights already there, or a run that diverges.
@@ -64,7 +68,7 @@ def train(
 
     from edgevision import zoo
     from edgevision.compress.train import train as run
-    from edgevision.compress.train_settings import default_settings
+    from edgevision.compress.train_settings import default_settings, fitted
     from edgevision.data import open_data
     from edgevision.files import refuse_overwrite
     from edgevision.zoo.weights import WeightsMeta, save_weights
@@ -72,7 +76,8 @@ def train(
     name = zoo.full_name(model)
     workspace = Workspace(Path(out))
     path, checkpoint = workspace.weights(name, data), workspace.checkpoint(name, data)
-    refuse_overwrite(path, overwrite=overwrite or resume)
+    # With --resume and no state the training is finished: the weights are what it would give.
+    refuse_overwrite(path, overwrite=overwrite or (resume and checkpoint.exists()))
     images = open_data(data)
     network = zoo.load_model(
         name,
@@ -84,7 +89,8 @@ def train(
     )
     if network.preprocessing != images.preprocessing:
         images = open_data(data, network.preprocessing)
-    settings = default_settings(name, data)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    settings = fitted(default_settings(name, data), len(images.split("train")), processes=world, batch=batch, lr=lr)
     settings = msgspec.structs.replace(settings, epochs=epochs or settings.epochs, threads=threads or settings.threads)
     if network.module is None:
         raise TypeError("a network of the zoo has a torch module")
@@ -93,7 +99,7 @@ def train(
         checkpoint=checkpoint, resume=resume, overwrite=overwrite, seed=seed, progress=progress,
     )  # fmt: skip
     detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
-    detail |= {"epochs": settings.epochs}
+    detail |= {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
     if done.accuracy:
         detail["top1_percent"] = round(done.accuracy.percent, 2)
     # Under torchrun every process holds the same weights; one of them writes.

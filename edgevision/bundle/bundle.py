@@ -29,7 +29,7 @@ from edgevision.bundle.plan import plan_text
 from edgevision.bundle.toolchain import need_compiler
 from edgevision.compiler.program import Program
 from edgevision.errors import Mismatch, Unsupported, UsageError
-from edgevision.files import folder_aside, refuse_overwrite, sha256_of
+from edgevision.files import folder_aside, refuse_overwrite, sha256_of, write_atomic
 
 Golden = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -177,8 +177,7 @@ def _write_files(out: Path, files: dict[str, bytes], *, overwrite: bool) -> None
     with folder_aside(out, overwrite=overwrite) as folder:
         for name, content in files.items():
             path = folder / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
+            write_atomic(path, content)
             path.chmod(0o755 if name in ("runner", "kernels.so") else 0o644)
 
 

@@ -58,7 +58,11 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(edgevision.__version__, prog_name="edgevision")
 @flags
 @click.pass_context
@@ -69,6 +73,8 @@ def cli(context: click.Context, **given: Any) -> None:
     7 device unreachable or timed out, 8 verification mismatch, 130 interrupted.
     """
     context.obj = merged(context.obj or Settings(), given)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -99,7 +105,7 @@ def run(arguments: list[str]) -> int:
         said = str(stop) or str(stop.__cause__ or "")
         if said:
             console.note(said)
-        console.note(f"interrupted; go on with: {resume_command(arguments)}")
+        console.note(f"interrupted; {after_interruption(arguments)}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) left; that is not an error of ours.
@@ -122,14 +128,30 @@ def reproducible(arguments: Sequence[str]) -> str:
     return shlex.join(["edgevision", *(a for a in arguments if a not in _MANNERS)])
 
 
-def resume_command(arguments: Sequence[str]) -> str:
-    """The command line that goes on after an interruption.
+#: What an interrupted verb keeps; the others keep nothing.
+_RESUMABLE = ("train", "compress")
+_CACHING = ("deploy",)
 
-    >>> resume_command(["compress", "--model", "my net.onnx"])
-    "edgevision compress --model 'my net.onnx' --resume"
+
+def after_interruption(arguments: Sequence[str]) -> str:
+    """What an interrupted command kept, and the command line that goes on.
+
+    `--overwrite` stays: with `--resume` it throws no state away, and without it an output that is already there would
+    be refused.
+
+    >>> after_interruption(["compress", "--model", "my net.onnx", "--overwrite"])
+    "go on with: edgevision compress --model 'my net.onnx' --overwrite --resume"
+    >>> after_interruption(["report"])
+    'nothing of it is kept; start again with: edgevision report'
     """
-    kept = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
-    return shlex.join(["edgevision", *kept, "--resume"])
+    kept = [argument for argument in arguments if argument != "--resume"]
+    verb = next((argument for argument in arguments if argument in VERBS), "")
+    if verb in _RESUMABLE:
+        return "go on with: " + shlex.join(["edgevision", *kept, "--resume"])
+    command = shlex.join(["edgevision", *arguments])
+    if verb in _CACHING:
+        return f"finished kernels and measured candidates are in the cache; go on with: {command}"
+    return f"nothing of it is kept; start again with: {command}"
 
 
 def _bug(error: Exception, arguments: Sequence[str], console: Any, *, verbose: bool) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,21 +16,41 @@ from edgevision.cli.console import duration
 @click.option("--model", required=True, help="A network of the zoo (edgevision list models).")
 @click.option("--data", default="digits", show_default=True, help="digits, folder:PATH or imagenet:PATH.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: suits the data]")
+@click.option(
+    "--batch", type=click.IntRange(2), help="Images of one step.  [default: 32 for digits, else 64; fewer if there are]"
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    help="Highest learning rate.  [default: suits the model, and grows with the square root of the batch]",
+)
 @click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.  [default: suits the data]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from these instead of random ones.")
 @options.command
 def command(
-    settings: options.Settings, model: str, data: str, epochs: int | None, image_size: int | None, weights: Path | None
+    settings: options.Settings,
+    model: str,
+    data: str,
+    epochs: int | None,
+    batch: int | None,
+    lr: float | None,
+    image_size: int | None,
+    weights: Path | None,
 ) -> None:
     """Train a network of the zoo; keeps the weights where compress finds them."""
     from edgevision import api
 
-    console = settings.console
+    # Of torchrun's processes one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    console = settings.console if first else replace(settings, quiet=True).console
     with console.progress() as progress:
         trained = api.train(
-            model, data, out=settings.out, epochs=epochs, image_size=image_size, weights=weights, seed=settings.seed,
+            model, data, out=settings.out, epochs=epochs, batch=batch, lr=lr,
+            image_size=image_size, weights=weights, seed=settings.seed,
             threads=settings.given_threads, resume=settings.resume, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
+    if not first:
+        return
     accuracy = trained.accuracy
     words = f"{accuracy.percent:.1f} % top-1 on {accuracy.total} test images, " if accuracy else ""
     console.say(f"{trained.model} on {trained.data}: {words}{trained.epochs} epochs in {duration(trained.seconds)}")

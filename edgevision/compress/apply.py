@@ -78,7 +78,7 @@ def compress(
         overwrite=overwrite,
     )
     key = key_of(model, recipe, data, keep_fp, evaluate_limit)
-    work = Work.open(out, key, resume=resume)
+    work = Work.open(out, key, resume=resume, progress=progress)
     job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows())
     job.apply_steps()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf

@@ -29,7 +29,6 @@ from edgevision.compress.train_state import EpochRecord, RunIdentity, TrainState
 from edgevision.data.dataset import DataSet, Split
 from edgevision.data.evaluate import Accuracy, top1
 from edgevision.errors import UsageError
-from edgevision.files import refuse_overwrite
 from edgevision.progress import Progress, silent
 from edgevision.zoo.cas_vit import set_drop_path
 
@@ -81,7 +80,7 @@ def train(
         dataset: classes, splits and preprocessing.
         settings: see `TrainSettings`.
         checkpoint: file for the state, written after each epoch.
-        resume: continue from `checkpoint`.
+        resume: continue from `checkpoint`; from the beginning, and `progress` is told, where there is none.
         overwrite: replace a `checkpoint` that is there.
         seed: of order, augmentation and drop path.
         progress: told after every step.
@@ -94,15 +93,15 @@ def train(
     started = time.monotonic()
     with _processes() as rank, _seeded(seed, settings.threads):
         run = _Run(copy.deepcopy(module), dataset, settings, rank, seed)
-        run.prepare(checkpoint, resume=resume, overwrite=overwrite)
+        run.prepare(checkpoint, resume=resume, overwrite=overwrite, progress=progress)
         try:
             while len(run.history) < settings.epochs:
                 run.epoch(progress)
                 if rank == 0:
                     save_state(checkpoint, run.identity, run.state())
         except KeyboardInterrupt as stop:
-            kept = f"{len(run.history)} of {settings.epochs} epochs are in {checkpoint}; go on with --resume"
-            none = "no epoch was finished and nothing was written"
+            kept = f"{len(run.history)} of {settings.epochs} epochs are in {checkpoint}"
+            none = "no epoch was finished and nothing is kept of it"
             raise Interrupted(f"training was interrupted; {kept if run.history else none}") from stop
         trained = run.averaged.module.eval()
         accuracy = top1(_numpy(trained), dataset.split("test"), batch=64) if "test" in dataset.splits else None
@@ -122,7 +121,7 @@ class _Run:
                 f"expected a batch of at least 2 images per process that divides over {self.world} and is at most the "
                 f"{len(self.split)} training images, got {settings.batch}",
                 where=dataset.spec,
-                fix="change the batch of the training settings",
+                fix="change --batch",
             )
         set_drop_path(module, settings.drop_path)
         self.module = module.train()
@@ -138,11 +137,21 @@ class _Run:
         parameters = sum(parameter.numel() for parameter in self.module.parameters())
         self.identity = RunIdentity(settings, dataset.spec, dataset.sha256, seed, parameters, self.world)
 
-    def prepare(self, checkpoint: Path, *, resume: bool, overwrite: bool) -> None:
+    def prepare(self, checkpoint: Path, *, resume: bool, overwrite: bool, progress: Progress) -> None:
         """Take up the state in `checkpoint`, or make sure that a new one may be written there."""
         if not resume:
-            if self.rank == 0:
-                refuse_overwrite(checkpoint, overwrite=overwrite)
+            if self.rank == 0 and checkpoint.exists():
+                if not overwrite:
+                    raise UsageError(
+                        "an interrupted training is there already",
+                        where=str(checkpoint),
+                        fix="add --resume to go on with it, or --overwrite to begin again",
+                    )
+                # Else ^C in the first epoch would leave the state of another run for --resume to find.
+                checkpoint.unlink()
+            return
+        if not checkpoint.exists():
+            progress("resume", 1, 1, "no epoch of this training is kept, it starts from the beginning")
             return
         state = load_state(checkpoint, self.identity)
         self.module.load_state_dict(state.network)
@@ -192,7 +201,7 @@ class _Run:
             raise UsageError(
                 f"training diverged: the loss is {value}, the norm of the gradient {norm.item()}",
                 where=where,
-                fix=f"train again with a lower rate than {self.settings.lr:g}, for example a quarter; "
+                fix=f"train again with a lower rate, for example --lr {self.settings.lr / 4:g}; "
                 "the checkpoint still holds the last whole epoch",
             )
         self.optimizer.step()

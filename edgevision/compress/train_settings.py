@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+from edgevision.errors import UsageError
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,3 +106,39 @@ def default_settings(model_name: str, data_spec: str) -> TrainSettings:
         # Built for one image size; and transformers want the lower rate of their papers.
         return msgspec.structs.replace(settings, lr=5e-4, sizes=(), size_epochs=0)
     return settings
+
+
+def fitted(
+    settings: TrainSettings, images: int, *, processes: int = 1, batch: int | None = None, lr: float | None = None
+) -> TrainSettings:
+    """Return `settings` with a batch the data can fill and a learning rate that goes with it.
+
+    Without `batch` it is the settings' own, or all images where there are fewer. Without `lr` the rate goes with the
+    square root of the batch, which keeps the noise of Adam's steps (Malladi et al., On the SDEs and Scaling Rules for
+    Adaptive Gradient Algorithms, NeurIPS 2022).
+
+    Args:
+        images: in the train split.
+        processes: that share a batch.
+        batch, lr: asked for by name.
+
+    Raises:
+        UsageError: fewer than two images for each process, or a batch that was asked for and cannot be had.
+
+    >>> small = fitted(TrainSettings(epochs=1, batch=64, lr=2e-3), images=16)
+    >>> small.batch, small.lr
+    (16, 0.001)
+    """
+    most = images // processes * processes
+    if most < 2 * processes:
+        raise UsageError(f"expected at least {2 * processes} training images, two per process, got {images}")
+    if batch is not None and not (2 * processes <= batch <= most and batch % processes == 0):
+        among = f" that is a multiple of {processes}, the number of processes" if processes > 1 else ""
+        raise UsageError(
+            f"expected a batch of {2 * processes} to {most} images{among}, got {batch}",
+            fix=f"change --batch, or leave it out for {min(settings.batch, most)}",
+        )
+    if lr is not None and not (math.isfinite(lr) and lr > 0):
+        raise UsageError(f"expected a learning rate above 0, got {lr}", fix="change --lr")
+    size = batch or min(settings.batch // processes * processes, most)
+    return msgspec.structs.replace(settings, batch=size, lr=lr or settings.lr * math.sqrt(size / settings.batch))

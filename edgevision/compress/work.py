@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import onnx
 
-from edgevision.files import write_atomic
+from edgevision.files import explained, write_atomic
+from edgevision.progress import Progress, silent
 
 
 @dataclass
@@ -33,13 +34,18 @@ class Rows:
         return rows
 
     def get(self, key: str, compute: Callable[[], float]) -> float:
-        """The value of `key`, computed and written down when it is new."""
+        """The value of `key`, computed and written down when it is new.
+
+        Raises:
+            UsageError: the disk is full or cannot be written; the rows written before stay.
+        """
         if key not in self.known:
             self.known[key] = compute()
             if self.path is not None:
                 # The leading newline ends a line that an interruption cut short.
-                with self.path.open("ab") as file:
-                    file.write(b"\n" + msgspec.json.encode((key, self.known[key])) + b"\n")
+                line = b"\n" + msgspec.json.encode((key, self.known[key])) + b"\n"
+                with explained(self.path, need=len(line)), self.path.open("ab") as file:
+                    file.write(line)
         return self.known[key]
 
 
@@ -59,8 +65,10 @@ class Work:
     folder: Path
 
     @staticmethod
-    def open(out: Path, key: str, *, resume: bool) -> Work:
+    def open(out: Path, key: str, *, resume: bool, progress: Progress = silent) -> Work:
         """Take up the folder of the same compression when `resume`, else start an empty one.
+
+        `progress` is told when there is nothing to take up.
 
         Raises:
             UsageError: the place of the output cannot be written.
@@ -68,6 +76,8 @@ class Work:
         work = Work(out.parent / f".{out.name}.work-{key[:12]}")
         if not resume:
             shutil.rmtree(work.folder, ignore_errors=True)
+        elif not work.folder.is_dir():
+            progress("resume", 1, 1, "nothing is kept of this compression, it starts from the beginning")
         write_atomic(work.folder / "key", key)
         return work
 

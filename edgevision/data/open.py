@@ -28,14 +28,19 @@ def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
     >>> open_data("digits").classes[:3]
     ('0', '1', '2')
     """
-    kind, colon, path = absolute(spec).partition(":")
-    if kind == "digits" and not colon:
-        return open_digits(preprocessing)
-    if kind in _KINDS and path:
-        return _KINDS[kind](Path(path), preprocessing)
-    known = ["digits", *_KINDS]
+    known_data(spec)
+    kind, _, path = absolute(spec).partition(":")
+    return _KINDS[kind](Path(path), preprocessing) if path else open_digits(preprocessing)
+
+
+def known_data(spec: str) -> None:
+    """Raise `UsageError`, with the nearest kind, unless `spec` is of a kind `open_data` knows; nothing is read."""
+    kind, colon, path = spec.partition(":")
+    if (kind == "digits" and not colon) or (kind in _KINDS and path):
+        return
     raise UsageError(
-        f"unknown data '{spec}'{nearest(kind, known)}", fix="digits, folder:PATH or imagenet:PATH (folder or .tar.gz)"
+        f"unknown data '{spec}'{nearest(kind, ['digits', *_KINDS])}",
+        fix="digits, folder:PATH or imagenet:PATH (folder or .tar.gz)",
     )
 
 

@@ -87,10 +87,33 @@ def test_verbose_shows_the_traceback(monkeypatch, capsys):
 
 
 def test_interruption_gives_the_command_that_goes_on(monkeypatch, capsys):
-    raising(monkeypatch, KeyboardInterrupt("3 of 10 epochs are kept"))
-    assert run(["list", "recipes", "--overwrite"]) == 130
+    def fail(*_, **__):
+        raise KeyboardInterrupt("3 of 10 epochs are kept")
+
+    monkeypatch.setattr("edgevision.api.train", fail)
+    assert run(["train", "--model", "cas_vit", "--overwrite", "--data", "folder:my photos"]) == 130
     said = capsys.readouterr().err
-    assert "3 of 10 epochs are kept" in said and "edgevision list recipes --resume" in said
+    assert "3 of 10 epochs are kept" in said
+    assert "edgevision train --model cas_vit --overwrite --data 'folder:my photos' --resume\n" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "recipes"], "nothing of it is kept; start again with: edgevision list recipes"),
+        (["profile", "a"], "nothing of it is kept; start again with: edgevision profile a"),
+        (["--json", "compress", "--resume"], "go on with: edgevision --json compress --resume"),
+        (["deploy", "--tune", "10"], "in the cache; go on with: edgevision deploy --tune 10"),
+    ],
+)
+def test_an_interrupted_command_says_only_what_is_so(arguments, said):
+    assert group.after_interruption(arguments).endswith(said)
+
+
+def test_nothing_asked_for_is_answered_with_help(capsys):
+    assert run([]) == 0
+    shown = capsys.readouterr()
+    assert "compress" in shown.out and "Usage" in shown.out and shown.err == ""
 
 
 @pytest.mark.parametrize(
@@ -103,6 +126,10 @@ def test_interruption_gives_the_command_that_goes_on(monkeypatch, capsys):
         (["compress", "--model", "cas_vit", "--recipe", "w8a9", *OUT], "did you mean 'w8a8'"),
         (["compress", "--model", "cas_vit", "--recipe", "w8a8", *OUT], "edgevision train --model cas_vit_xs"),
         (["compress", "--model", "cas_vti", "--recipe", "fp32", "--random-weights", *OUT], "did you mean 'cas_vit"),
+        (["compress", "--model", "cas_vit", "--recipe", "fp32", "--data", "digts", *OUT], "did you mean 'digits'"),
+        (["train", "--model", "cas_vti", *OUT], "did you mean 'cas_vit"),
+        (["train", "--model", "cas_vit", "--data", "foler:x", *OUT], "did you mean 'folder'"),
+        (["train", "--model", "cas_vit", "--batch", "5000", *OUT], "expected a batch of 2 to 1347 images, got 5000"),
         (["check", "--target", "rpi4", *OUT], "there is no compressed network yet"),
         (["check", "no.onnx", "--target", "rpi4", *OUT], "No such file"),
         (["deploy", "--target", "host", *OUT], "edgevision compress --model"),

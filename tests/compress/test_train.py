@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgevision.compress.train import Interrupted, train
-from edgevision.compress.train_settings import Augmentation, TrainSettings, default_settings
+from edgevision.compress.train_settings import Augmentation, TrainSettings, default_settings, fitted
 from edgevision.data import Preprocessing, open_data
 from edgevision.errors import UsageError
 from edgevision.zoo.cas_vit import DropPath
@@ -89,7 +89,7 @@ def test_training_learns_and_leaves_the_module_it_was_given_alone(whole):
 def test_a_run_stopped_and_resumed_gives_the_same_bits(whole, digits, tmp_path):
     path = tmp_path / "state.pt"
     for epochs in (1, 2):
-        with pytest.raises(Interrupted, match=f"{epochs} of 3 epochs are in .*go on with --resume"):
+        with pytest.raises(Interrupted, match=f"{epochs} of 3 epochs are in "):
             train(tiny(), digits, SETTINGS, checkpoint=path, seed=5, resume=epochs == 2, progress=stop_after(epochs))
         torch.rand(7)
     resumed = train(tiny(seed=9), digits, SETTINGS, checkpoint=path, seed=5, resume=True)
@@ -98,7 +98,7 @@ def test_a_run_stopped_and_resumed_gives_the_same_bits(whole, digits, tmp_path):
 
 
 def test_interrupted_in_the_first_epoch_writes_nothing(digits, tmp_path):
-    with pytest.raises(Interrupted, match="nothing was written"):
+    with pytest.raises(Interrupted, match="nothing is kept"):
         train(tiny(), digits, SETTINGS, checkpoint=tmp_path / "state.pt", progress=stop_after(0))
     assert list(tmp_path.iterdir()) == []
 
@@ -120,8 +120,33 @@ def test_a_checkpoint_is_not_overwritten_unasked(digits, tmp_path):
     assert path.read_bytes() == b"hours of work"
     with pytest.raises(UsageError, match="damaged"):
         train(tiny(), digits, SETTINGS, checkpoint=path, resume=True)
-    with pytest.raises(UsageError, match="cannot read"):
-        train(tiny(), digits, SETTINGS, checkpoint=tmp_path / "none.pt", resume=True)
+
+
+def test_an_interrupted_training_beside_it_is_named_with_both_ways_on(digits, tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"hours of work")
+    with pytest.raises(UsageError, match=r"--resume to go on with it, or --overwrite"):
+        train(tiny(), digits, SETTINGS, checkpoint=path)
+
+
+def test_nothing_to_resume_starts_from_the_beginning_and_says_so(whole, digits, tmp_path):
+    told = []
+
+    def progress(stage, done, total, detail=""):
+        told.append((stage, detail))
+
+    result = train(tiny(), digits, SETTINGS, checkpoint=tmp_path / "none.pt", seed=5, resume=True, progress=progress)
+    assert told[0] == ("resume", "no epoch of this training is kept, it starts from the beginning")
+    assert same(result.module, whole[1].module)
+
+
+def test_what_was_replaced_is_not_resumed_after_an_interruption_in_the_first_epoch(digits, tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"of another run")
+    with pytest.raises(Interrupted):
+        train(tiny(), digits, SETTINGS, checkpoint=path, overwrite=True, progress=stop_after(0))
+    with pytest.raises(Interrupted, match="1 of 3"):
+        train(tiny(), digits, SETTINGS, checkpoint=path, overwrite=True, resume=True, progress=stop_after(1))
 
 
 def test_resuming_another_run_lists_what_differs(digits, tmp_path):
@@ -145,6 +170,30 @@ def test_divergence_is_an_error_that_keeps_the_last_epoch(digits, tmp_path):
 def test_a_batch_larger_than_the_data_is_refused(digits, tmp_path):
     with pytest.raises(UsageError, match="at most the 1347 training images"):
         train(tiny(), digits, msgspec.structs.replace(SETTINGS, batch=2000), checkpoint=tmp_path / "s.pt")
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "batch", "lr", "expected"),
+    [
+        (1000, 1, None, None, (64, 1e-3)),
+        (16, 1, None, None, (16, 5e-4)),
+        (7, 2, None, None, (6, 1e-3 * (6 / 64) ** 0.5)),
+        (1000, 1, 256, None, (256, 2e-3)),
+        (1000, 3, None, 0.1, (63, 0.1)),
+    ],
+)
+def test_the_batch_fits_the_data_and_the_rate_the_batch(images, processes, batch, lr, expected):
+    fit = fitted(TrainSettings(epochs=1, batch=64, lr=1e-3), images, processes=processes, batch=batch, lr=lr)
+    assert (fit.batch, fit.lr) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "given"),
+    [(1, 1, {}), (3, 2, {}), (10, 1, {"batch": 11}), (10, 2, {"batch": 5}), (10, 1, {"lr": float("nan")})],
+)
+def test_what_cannot_be_fitted_is_refused(images, processes, given):
+    with pytest.raises(UsageError, match="expected"):
+        fitted(TrainSettings(epochs=1), images, processes=processes, **given)
 
 
 def test_digits_are_never_mirrored_and_photographs_are():
