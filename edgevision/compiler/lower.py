@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgevision.compiler.lowering import attention, deform, dense, movement, pointwise, product, rowwise, spatial
+from edgevision.compiler.lowering import (
+    attention,
+    deform,
+    dense,
+    movement,
+    pointwise,
+    product,
+    rowwise,
+    spatial,
+    transposed,
+)
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
@@ -21,6 +31,7 @@ def _first_of(*rules: Any) -> Any:
 RULES: dict[str, Any] = {
     **attention.rules(),
     **dict.fromkeys(("Conv", "IntConv", "ByteWeightConv"), dense.lower_conv),
+    **transposed.rules(),
     **dict.fromkeys(("Gemm", "IntGemm", "ByteWeightGemm"), dense.lower_linear),
     "MatMul": _first_of(dense.lower_linear, product.lower_product),
     "IntMatMul": product.lower_product,

@@ -6,6 +6,7 @@ value. What is integer is decided in this one place, for the compiler and for th
 
 =================  ==========================================================================================
 IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to bytes, or to float where `out` is None
+IntConvTranspose   the same; `spread` is its geometry, its weight is ordered as that of a convolution
 IntAdd, IntMul     two byte tensors to bytes; IntAdd also subtracts
 IntRescale         bytes to bytes of another scale, clamped
 IntLookup          bytes through a table of 256 bytes

@@ -1,4 +1,4 @@
-"""Integer rules for layers with weights: Conv, Gemm and MatMul with a constant (quant/NUMERICS.md section 4)."""
+"""Integer rules for layers with weights: Conv, ConvTranspose, Gemm and MatMul (quant/NUMERICS.md section 4)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgevision.graph import numerics
+from edgevision.graph.accumulator import bounded_bias, overflow
 from edgevision.graph.ir import Node
 from edgevision.graph.product import on_activations
 from edgevision.graph.qdq import Quant, Tail
 from edgevision.graph.rewriting import Rewriting
+from edgevision.graph.transposed import channels_first, spread_of
 
 _LARGEST_BYTE = 255
+#: Layers whose channels are axis 1.
+IMAGES = ("IntConv", "IntConvTranspose")
 _FIX = "expected int8 or uint8 weights with one scale, or one per output channel"
 
 
@@ -30,6 +33,23 @@ def on_conv(state: Rewriting, node: Node) -> bool:
     if values.ndim == 4:
         return _linear(state, node, "IntConv", node.inputs[0], node.outputs[0], values, scale)
     return _signal(state, node, values, scale)
+
+
+def on_conv_transpose(state: Rewriting, node: Node) -> bool:
+    """ConvTranspose of images, its weights reordered as those of a convolution."""
+    weight = state.qdq.weight(node.inputs[1])
+    if weight is None or weight[0].ndim != 4 or not _constant_bias(state, node):
+        return _not_understood(state, node)
+    values, scale, axis = weight
+    group, share = int(node.get("group", 1)), values.shape[1]
+    if scale.size > 1:
+        if axis != 1 and (axis != 0 or values.shape[0] != group):
+            return state.refuse(node, f"weights are quantised along axis {axis}, expected output channels (1)")
+        scale = np.tile(scale, group) if axis == 1 else np.repeat(scale, share)
+    spread = spread_of(node.attributes, state.shape(node.inputs[0]), state.shape(node.outputs[0]), values.shape[2:])
+    node = replace(node, attributes={"group": group, "spread": spread})
+    values = channels_first(values, group)
+    return _linear(state, node, "IntConvTranspose", node.inputs[0], node.outputs[0], values, scale)
 
 
 def _signal(state: Rewriting, node: Node, values: np.ndarray, scale: np.ndarray) -> bool:
@@ -96,14 +116,14 @@ def on_matmul(state: Rewriting, node: Node) -> bool:
 def _linear(
     state: Rewriting, node: Node, op: str, data: str, output: str, weight: np.ndarray, scale: np.ndarray
 ) -> bool:
-    """IntConv or IntGemm, or a float layer with byte weights when the activations are float."""
+    """IntConv, IntConvTranspose or IntGemm, or a float layer with byte weights when the activations are float."""
     output, bias = _bias_after(state, node) if node.op == "MatMul" else (output, _bias_of(state, node))
     source = state.qdq.source(data)
     if source is None:
         return _byte_weights(state, node, op, output, weight, scale, bias)
     tensor, quant = source
     group = int(node.get("group", 1))
-    depthwise = op == "IntConv" and group == weight.shape[0] and weight.shape[1] == 1
+    depthwise = op in IMAGES and group == weight.shape[0] and weight.shape[1] == 1
     if not quant.per_tensor and not depthwise:
         return state.refuse(node, "input has one scale per channel, which only depthwise layers can use")
     _emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, state.take_tail(output))
@@ -137,8 +157,10 @@ def _emit_layer(
     steps = quant.scale.astype(np.float64) * scale.astype(np.float64)
     tensor, weight = _within_bytes(state, node, op, tensor, weight, group)
     exact = None if bias is None or node.get("beta", 1.0) != 1.0 else state.qdq.exact_bias(bias, steps)
-    weight, steps, bias_q = _bounded_bias(weight, steps, _bias_values(state, node, bias, channels), exact)
-    _refuse_overflow(state, node, weight, bias_q, quant)
+    weight, steps, bias_q = bounded_bias(weight, steps, _bias_values(state, node, bias, channels), exact)
+    reason = overflow(weight, bias_q, quant)
+    if reason is not None:
+        state.refuse(node, reason)
     multiplier, out, low, high = steps.astype(np.float32), None, 0, _LARGEST_BYTE
     if tail is not None:
         multiplier = (steps / tail.quant.scale.astype(np.float64)).astype(np.float32)
@@ -166,7 +188,7 @@ def _within_bytes(
     """
     if weight.min(initial=0) >= -128 and weight.max(initial=0) <= 127:
         return tensor, weight.astype(np.int8)
-    if op == "IntConv" and group == weight.shape[0] and weight.shape[1] == 1 and group > 1:
+    if op in IMAGES and group == weight.shape[0] and weight.shape[1] == 1 and group > 1:
         return tensor, weight
     parts, rest = [], weight.astype(np.int16)
     while np.any(rest):
@@ -174,7 +196,7 @@ def _within_bytes(
         rest = rest - parts[-1]
     copies, quant = len(parts), state.qdq.quant[tensor]
     shape = list(state.shape(tensor))
-    axis = 1 if op == "IntConv" else len(shape) - 1
+    axis = 1 if op in IMAGES else len(shape) - 1
     pieces = [tensor]
     if group > 1:
         size = shape[axis] // group
@@ -189,40 +211,6 @@ def _within_bytes(
     state.standard("Concat", node, [piece for piece in pieces for _ in range(copies)], doubled, axis=axis)
     state.as_bytes(doubled, quant)
     return doubled, np.concatenate(parts, axis=1).astype(np.int8)
-
-
-def _refuse_overflow(state: Rewriting, node: Node, weight: np.ndarray, bias: np.ndarray, quant: Quant) -> None:
-    """Prove from the weights that no input can overflow an int32 accumulator, or refuse the layer.
-
-    Kernels multiply bytes as they are and put the zero point's share into the bias, so both are bounded together.
-    """
-    steps = weight.reshape(weight.shape[0], -1).astype(np.int64)
-    size, total = np.abs(steps).sum(axis=1), steps.sum(axis=1)
-    shifted = bias.astype(np.int64) - quant.zero_point.astype(np.int64).reshape(-1) * total
-    reach = np.maximum(np.abs(bias.astype(np.int64)), np.abs(shifted)) + _LARGEST_BYTE * size
-    worst = int(np.argmax(reach))
-    if reach[worst] >= 2**31:
-        state.refuse(
-            node,
-            f"the sum of channel {worst} can reach {int(reach[worst])}, beyond an int32 accumulator "
-            f"({steps.shape[1]} products); cut the layer in two along its input channels, or leave it in float",
-        )
-
-
-def _bounded_bias(
-    weight: np.ndarray, steps: np.ndarray, bias: np.ndarray, exact: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quantise the bias to int32; a channel whose bias would overflow gets coarser steps (NUMERICS.md section 4)."""
-    quantised = numerics.quantize_bias(bias, steps) if exact is None else np.broadcast_to(exact, steps.shape)
-    too_large = np.abs(quantised) >= 2**30
-    if np.any(too_large):
-        weight, steps = weight.copy(), steps.copy()
-        for channel in np.flatnonzero(too_large):
-            factor = 2.0 ** np.ceil(np.log2(abs(float(quantised[channel])) / 2**30))
-            weight[channel] = np.rint(weight[channel] / factor).astype(weight.dtype)
-            steps[channel] *= factor
-        quantised = numerics.quantize_bias(bias, steps)
-    return weight, steps, quantised.astype(np.int32)
 
 
 # -- bias -------------------------------------------------------------------------------------------------------------
@@ -276,5 +264,5 @@ RULES: dict[str, Callable[[Rewriting, Node], bool]] = {
     "Conv": on_conv,
     "Gemm": on_gemm,
     "MatMul": on_matmul,
-    "ConvTranspose": _not_understood,
+    "ConvTranspose": on_conv_transpose,
 }

@@ -17,6 +17,7 @@ from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import integerize
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.qdq import Quant
+from edgevision.graph.transposed import Spread
 
 #: Unary operators with a defined sequence of operations (NUMERICS.md section 5).
 UNARY = {
@@ -180,6 +181,28 @@ def output_size(node: Node, x: tuple[int, ...], kernel: tuple[int, int]) -> tupl
     return sizes[0], sizes[1]
 
 
+def _int_conv_transpose(node: Node, x: np.ndarray) -> np.ndarray:
+    steps = x.astype(np.int64) - _along(np.asarray(node.attributes["x_zero"]), 4, 1)
+    weight, spread = node.attributes["weight"].astype(np.int64), node.attributes["spread"]
+    accumulator = spread_out(steps, weight, spread, int(node.get("group", 1)))
+    return _finish(node, accumulator + node.attributes["bias"].reshape(1, -1, 1, 1), 1)
+
+
+def spread_out(x: np.ndarray, weight: np.ndarray, spread: Spread, group: int) -> np.ndarray:
+    """Transposed convolution (N, C, H, W) x (O, C/g, kh, kw): every pixel adds its share to what its taps reach."""
+    grouped = x.reshape(x.shape[0], group, -1, *x.shape[2:])
+    kernels = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+    result = np.zeros((x.shape[0], weight.shape[0], *spread.out_size), np.result_type(x, weight))
+    for ky, kx in np.ndindex(*spread.kernel):
+        tap = np.einsum("ngchw,goc->ngohw", grouped, kernels[..., ky, kx]).reshape(*result.shape[:2], *x.shape[2:])
+        for row, column in np.ndindex(*x.shape[2:]):
+            to_y = row * spread.stride[0] + ky * spread.dilation[0] - spread.first[0]
+            to_x = column * spread.stride[1] + kx * spread.dilation[1] - spread.first[1]
+            if 0 <= to_y < spread.out_size[0] and 0 <= to_x < spread.out_size[1]:
+                result[:, :, to_y, to_x] += tap[:, :, row, column]
+    return result
+
+
 def _int_gemm(node: Node, x: np.ndarray) -> np.ndarray:
     steps = x.astype(np.float64) - np.asarray(node.attributes["x_zero"])
     accumulator = np.rint(steps @ node.attributes["weight"].astype(np.float64).T).astype(np.int64)
@@ -257,6 +280,9 @@ def _byte_weight(node: Node, x: np.ndarray) -> np.ndarray:
     scale, bias = node.attributes["scale"], node.attributes["bias"]
     if node.op == "ByteWeightGemm":
         return (x @ weight.T) * scale + bias
+    if node.op == "ByteWeightConvTranspose":
+        made = spread_out(x, weight, node.attributes["spread"], int(node.attributes["group"]))
+        return made * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
     kept = {k: v for k, v in node.attributes.items() if k not in ("weight", "scale", "bias")}
     helper = onnx.helper.make_node("Conv", ["x", "w"], ["y"], **kept)
     model = onnx.helper.make_model(
@@ -276,6 +302,7 @@ _HANDLERS: dict[str, Any] = {
     "Quantize": _quantize,
     "Dequantize": _dequantize,
     "IntConv": _int_conv,
+    "IntConvTranspose": _int_conv_transpose,
     "IntGemm": _int_gemm,
     "IntAdd": _int_add,
     "IntMul": _int_mul,
@@ -286,5 +313,6 @@ _HANDLERS: dict[str, Any] = {
     "IntResize": _int_resize,
     "IntMatMul": _int_matmul,
     "ByteWeightConv": _byte_weight,
+    "ByteWeightConvTranspose": _byte_weight,
     "ByteWeightGemm": _byte_weight,
 }

@@ -80,10 +80,16 @@ def test_linear_weights_with_scales_along_the_depth(op, axis, attributes):
     assert any("layer: weights are quantised along axis" in line for line in reasons(nodes, (3, 6), **constants))
 
 
-def test_transposed_convolution_of_bytes():
+def test_transposed_convolution_with_scales_along_its_inputs():
     made, constants = weight("w", 4, 6, 3, 3)
     nodes = [*quantized("x", "a"), *made, node("ConvTranspose", ["a", "w"], ["y"], name="layer")]
-    assert any("layer: ConvTranspose of quantised" in line for line in reasons(nodes, **constants))
+    assert any("layer: weights are quantised along axis 0" in line for line in reasons(nodes, **constants))
+
+
+def test_transposed_convolution_of_quantised_signals():
+    made, constants = weight("w", 4, 6, 3, axis=1)
+    nodes = [*quantized("x", "a"), *made, node("ConvTranspose", ["a", "w"], ["y"], name="layer")]
+    assert any("layer: ConvTranspose of quantised" in line for line in reasons(nodes, (1, 4, 9), **constants))
 
 
 def test_blocked_weights():

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.gemm import dense_operands, dense_parameters, panel_runs
+from edgevision.compiler.kernels.grid import Grid, pixel, pixels_per_image
 from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
 from edgevision.compiler.kernels.tile import DenseTile, Operands
@@ -31,6 +32,7 @@ class Conv:
         dtype, weights, tile, full_range: as in `gemm.Gemm`.
         pixel_pitch, channel_pitch, image_pitch, offset: elements of the input from one pixel, channel, image to the
             next, and of the first.
+        grid: where the output pixels go, when they are not an image of their own.
     """
 
     window: Window
@@ -49,6 +51,7 @@ class Conv:
     extras: tuple[tuple[int, str], ...] = ()
     corrected: bool = False
     full_range: bool = True
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def build(name: str, spec: Conv, simd: Simd) -> Any:
             spec.chain,
             extras,
             buffers[-1],
-            pixels_per_image=window.out_height * window.out_width,
+            pixels_per_image=pixels_per_image(window, spec.grid),
             images=window.images,
         )
         body = _Body(spec, simd, operands, writer, groups, lanes)
@@ -150,7 +153,7 @@ class _Body:
                         T.evaluate(0)
         tile.finish(
             self._writer,
-            lambda i: line * window.out_width + column + i,
+            lambda i: pixel(window, self._spec.grid, line, image, column + i),
             panel.channel + p * panel.valid,
         )
 

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import arm, emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.conv import Block, column_blocks
+from edgevision.compiler.kernels.grid import Grid, pixel, pixels_per_image
 from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
 
@@ -29,6 +30,7 @@ class Depthwise:
         weights: float32, or int8 or int16 with one float32 scale per channel.
         pitch, offset: elements from one input pixel to the next, and of the first.
         corrected: whether the zero-point correction of taps outside the frame is passed.
+        grid: where the output pixels go, when they are not an image of their own.
     """
 
     window: Window
@@ -42,6 +44,7 @@ class Depthwise:
     chain: Chain
     extras: tuple[tuple[int, str], ...] = ()
     corrected: bool = False
+    grid: Grid | None = None
 
 
 def build(name: str, spec: Depthwise, simd: Simd) -> Any:
@@ -66,7 +69,7 @@ def build(name: str, spec: Depthwise, simd: Simd) -> Any:
             spec.chain,
             buffers[used:-1],
             buffers[-1],
-            pixels_per_image=window.out_height * window.out_width,
+            pixels_per_image=pixels_per_image(window, spec.grid),
             images=window.images,
         )
         body = _Body(spec, buffers, writer, simd)
@@ -133,7 +136,7 @@ class _Body:
         for i in range(block.size):
             for first, part in parts:
                 values.append(emit.named(self._scaled(acc.get(i, first, part), channel + first, part)))
-                positions.append((line * window.out_width + column + i, channel + first))
+                positions.append((pixel(window, self._spec.grid, line, image, column + i), channel + first))
         self._writer.finish_all(values, positions, parts[0][1], self._simd, together=len(parts))
 
     def _scaled(self, value: Any, channel: Any, width: int) -> Any:

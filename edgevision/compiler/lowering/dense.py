@@ -10,6 +10,7 @@ import numpy as np
 
 from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
+from edgevision.compiler.kernels.grid import Grid
 from edgevision.compiler.kernels.inner import k_group, left_shift, pack, tile_shape
 from edgevision.compiler.kernels.panel import pack_channels
 from edgevision.compiler.lowering import tail as tails
@@ -19,6 +20,7 @@ from edgevision.compiler.lowering.values import Value
 from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
+from edgevision.graph.transposed import channels_first
 
 #: A grouped convolution is run group by group; float ones with more groups than this go to TVM's own lowering.
 MOST_GROUPS = 32
@@ -78,6 +80,8 @@ def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool
             return None
         bias = None if bias is None else np.broadcast_to(bias.reshape(-1), (weight.shape[0],)) * node.get("beta", 1.0)
         weight = weight[:, :, None, None]
+    if node.op == "ConvTranspose":
+        weight = channels_first(weight, int(node.get("group", 1)))
     bias = np.zeros(weight.shape[0], np.float32) if bias is None else bias.astype(np.float32)
     return Layer(weight, bias, None, int(node.get("group", 1)), np.zeros((), np.int32), integer=False)
 
@@ -92,13 +96,13 @@ def lower_conv(builder: Builder, node: Node) -> bool:
     if not depthwise_layer and layer.group > MOST_GROUPS and layer.scale is None:
         return False
     window = window_of(node.attributes, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
-    finish = _Finish(builder, node, layer, window.out_height * window.out_width)
+    finish = Finish(builder, node, layer, window.out_height * window.out_width)
     if depthwise_layer:
-        _depthwise(builder, node, layer, window, finish)
+        emit_depthwise(builder, node, layer, window, finish)
     elif layer.group == 1 and _is_pointwise(window):
         _gemm(builder, node, layer, finish, window.images * window.height * window.width)
     else:
-        _conv(builder, node, layer, window, finish)
+        emit_conv(builder, node, layer, window, finish)
     return True
 
 
@@ -107,12 +111,12 @@ def lower_linear(builder: Builder, node: Node) -> bool:
     layer = layer_of(node, builder.graph.constants, linear=True)
     if layer is None or (len(builder.graph.shape(node.inputs[0])) == 4 and node.op == "MatMul"):
         return False
-    finish = _Finish(builder, node, layer, builder.extent(node.outputs[0]).pixels)
+    finish = Finish(builder, node, layer, builder.extent(node.outputs[0]).pixels)
     _gemm(builder, node, layer, finish, builder.extent(node.inputs[0]).rows)
     return True
 
 
-class _Finish:
+class Finish:
     """The end every dense kernel shares: its chain, its output storage, its call."""
 
     def __init__(self, builder: Builder, node: Node, layer: Layer, pixels: int) -> None:
@@ -200,7 +204,7 @@ def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int
     return (bias.astype(np.int64) - (layer.x_zero.astype(np.int64) - shift) * total).astype(np.int32)
 
 
-def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int) -> None:
+def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int) -> None:
     channels, depth = layer.weight.shape[:2]
     value = _input(builder, node, layer, tabled=channels > 1)
     table = None if value.table is None else finish.tail.extra(value.table)
@@ -231,7 +235,16 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
     finish.done()
 
 
-def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
+def emit_conv(
+    builder: Builder, node: Node, layer: Layer, window: Window, finish: Finish, grid: Grid | None = None,
+    share: float = 1.0,
+) -> None:  # fmt: skip
+    """Append the calls of a dense convolution, one per group.
+
+    Args:
+        grid: where its output pixels go, when they are not all of the result.
+        share: of the layer's MACs this is.
+    """
     x = builder.graph.shape(node.inputs[0])
     simd, group_channels = builder.simd, layer.weight.shape[0] // layer.group
     depth = layer.weight.shape[1]
@@ -250,10 +263,10 @@ def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _F
             window, depth, group_channels, "uint8" if layer.integer else "float32",
             "float32" if layer.scale is None else "int8", tile, pixel_pitch, channel_pitch, image_pitch,
             value.offset + index * depth * channel_pitch, builder.elements(value), finish.elements, chain,
-            finish.tail.shapes(), corrected, _full_range(layer),
+            finish.tail.shapes(), corrected, _full_range(layer), grid,
         )  # fmt: skip
         constants = _conv_constants(layer, layer.weight[rows], layer.bias[rows], rows, simd, tile[1], corrected)
-        finish.call("conv", conv.build, spec, constants, value.storage, 1 / layer.group)
+        finish.call("conv", conv.build, spec, constants, value.storage, share / layer.group)
     finish.done()
 
 
@@ -277,17 +290,21 @@ def _conv_constants(
     return found
 
 
-def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
+def emit_depthwise(
+    builder: Builder, node: Node, layer: Layer, window: Window, finish: Finish, grid: Grid | None = None,
+    share: float = 1.0,
+) -> None:  # fmt: skip
+    """Append the call of a depthwise convolution; arguments as for `emit_conv`."""
     value = _input(builder, node, layer)
     channels = layer.weight.shape[0]
     packs = layer.weight.dtype == np.int8 and depthwise_bytes.suits(channels, builder.simd)
-    if layer.integer and layer.scale is not None and packs:
+    if layer.integer and layer.scale is not None and packs and grid is None:
         _depthwise_bytes(builder, layer, layer.scale, window, finish, value)
         return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
     spec = depthwise.Depthwise(
         window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset,
-        builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected,
+        builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected, grid,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
     constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
@@ -295,12 +312,12 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
         constants.append(layer.scale.astype(np.float32))
     if corrected:
         constants.append((taps.astype(np.int64) * layer.x_zero.astype(np.int64)).astype(np.int32))
-    finish.call("depthwise", depthwise.build, spec, constants, value.storage)
+    finish.call("depthwise", depthwise.build, spec, constants, value.storage, share)
     finish.done()
 
 
 def _depthwise_bytes(
-    builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: _Finish, value: Value
+    builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: Finish, value: Value
 ) -> None:
     channels = layer.weight.shape[0]
     spec = depthwise_bytes.DepthwiseBytes(
