@@ -77,8 +77,10 @@ class Coverage:
 def node_macs(node: Node, graph: Graph) -> int:
     """Multiply-accumulates of one node."""
     output = graph.types[node.outputs[0]].elements if node.outputs and node.outputs[0] in graph.types else 0
-    if node.op in ("IntConv", "IntGemm", "ByteWeightConv", "ByteWeightGemm"):
+    if node.op in ("IntConv", "IntGemm", "IntSquareDeform", "ByteWeightConv", "ByteWeightGemm"):
         return output * int(np.prod(node.attributes["weight"].shape[1:]))
+    if node.op == "SquareDeform":
+        return output * 9
     if node.op == "Conv":
         return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
     if node.op == "Attention":

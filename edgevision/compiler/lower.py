@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgevision.compiler.lowering import attention, deform, dense, movement, pointwise, product, rowwise, spatial
+from edgevision.compiler.lowering import (
+    attention,
+    deform,
+    dense,
+    movement,
+    pointwise,
+    product,
+    rowwise,
+    spatial,
+    square,
+)
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.values import Storage
 from edgevision.compiler.simd import Simd
@@ -29,6 +39,7 @@ RULES: dict[str, Any] = {
     **movement.rules(),
     **rowwise.rules(),
     **deform.rules(),
+    **square.rules(),
 }
 
 
@@ -41,7 +52,9 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
     Raises:
         Unsupported: an operator neither we nor TVM can compile.
     """
-    exact = any(node.domain == "edgevision.integer" and not node.op.startswith("ByteWeight") for node in graph.nodes)
+    # A quantiser alone, as of a map of dilations, makes no network integer.
+    exact = any(node.domain == "edgevision.integer" and not node.op.startswith(("ByteWeight", "Quantize"))
+                for node in graph.nodes)  # fmt: skip
     builder = Builder(graph, simd, exact)
     for name in graph.inputs:
         typed = graph.types[name]

@@ -92,7 +92,7 @@ def lower_conv(builder: Builder, node: Node) -> bool:
     if not depthwise_layer and layer.group > MOST_GROUPS and layer.scale is None:
         return False
     window = window_of(node.attributes, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
-    finish = _Finish(builder, node, layer, window.out_height * window.out_width)
+    finish = Finish(builder, node, layer, window.out_height * window.out_width)
     if depthwise_layer:
         _depthwise(builder, node, layer, window, finish)
     elif layer.group == 1 and _is_pointwise(window):
@@ -107,12 +107,12 @@ def lower_linear(builder: Builder, node: Node) -> bool:
     layer = layer_of(node, builder.graph.constants, linear=True)
     if layer is None or (len(builder.graph.shape(node.inputs[0])) == 4 and node.op == "MatMul"):
         return False
-    finish = _Finish(builder, node, layer, builder.extent(node.outputs[0]).pixels)
+    finish = Finish(builder, node, layer, builder.extent(node.outputs[0]).pixels)
     _gemm(builder, node, layer, finish, builder.extent(node.inputs[0]).rows)
     return True
 
 
-class _Finish:
+class Finish:
     """The end every dense kernel shares: its chain, its output storage, its call."""
 
     def __init__(self, builder: Builder, node: Node, layer: Layer, pixels: int) -> None:
@@ -188,7 +188,7 @@ def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: 
     return found
 
 
-def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int = 0) -> np.ndarray:
+def shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int = 0) -> np.ndarray:
     """Integer bias less the zero point's share of every product, so kernels multiply the bytes as they are.
 
     Args:
@@ -200,7 +200,7 @@ def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int
     return (bias.astype(np.int64) - (layer.x_zero.astype(np.int64) - shift) * total).astype(np.int32)
 
 
-def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int) -> None:
+def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int) -> None:
     channels, depth = layer.weight.shape[:2]
     value = _input(builder, node, layer, tabled=channels > 1)
     table = None if value.table is None else finish.tail.extra(value.table)
@@ -208,7 +208,7 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
     dtype = "uint8" if layer.integer else "float32"
     weights = "float32" if layer.scale is None else "int8"
     shift = 0 if channels == 1 else left_shift(builder.simd)
-    bias = _shifted_bias(layer, layer.weight, layer.bias, shift)
+    bias = shifted_bias(layer, layer.weight, layer.bias, shift)
     matrix = layer.weight.reshape(channels, depth)
     if channels == 1:
         spec: Any = rowdot.RowDot(
@@ -231,7 +231,7 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: _Finish, rows: int
     finish.done()
 
 
-def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
+def _conv(builder: Builder, node: Node, layer: Layer, window: Window, finish: Finish) -> None:
     x = builder.graph.shape(node.inputs[0])
     simd, group_channels = builder.simd, layer.weight.shape[0] // layer.group
     depth = layer.weight.shape[1]
@@ -266,7 +266,7 @@ def _conv_constants(
     padded[..., :depth] = weight.transpose(0, 2, 3, 1)
     found = [
         pack(simd, padded.reshape(channels, -1), nr, integer=layer.integer),
-        pack_channels(_shifted_bias(layer, weight, bias, left_shift(simd)), simd.lanes, nr),
+        pack_channels(shifted_bias(layer, weight, bias, left_shift(simd)), simd.lanes, nr),
     ]
     if layer.scale is not None:
         found.append(pack_channels(layer.scale[rows].astype(np.float32), simd.lanes, nr))
@@ -277,7 +277,7 @@ def _conv_constants(
     return found
 
 
-def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: _Finish) -> None:
+def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finish: Finish) -> None:
     value = _input(builder, node, layer)
     channels = layer.weight.shape[0]
     packs = layer.weight.dtype == np.int8 and depthwise_bytes.suits(channels, builder.simd)
@@ -290,7 +290,7 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
         builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
-    constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
+    constants = [taps, shifted_bias(layer, layer.weight, layer.bias)]
     if layer.scale is not None:
         constants.append(layer.scale.astype(np.float32))
     if corrected:
@@ -300,7 +300,7 @@ def _depthwise(builder: Builder, node: Node, layer: Layer, window: Window, finis
 
 
 def _depthwise_bytes(
-    builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: _Finish, value: Value
+    builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: Finish, value: Value
 ) -> None:
     channels = layer.weight.shape[0]
     spec = depthwise_bytes.DepthwiseBytes(
@@ -309,7 +309,7 @@ def _depthwise_bytes(
     )  # fmt: skip
     constants = [
         depthwise_bytes.pack(layer.weight[:, 0], builder.simd),
-        _shifted_bias(layer, layer.weight, layer.bias),
+        shifted_bias(layer, layer.weight, layer.bias),
         np.broadcast_to(scale, (channels,)).astype(np.float32),
     ]
     if window.leaves_frame:
