@@ -34,7 +34,7 @@ def test_floats_of_any_shape(seed, channels, stride, height, width, batch):
 )  # fmt: skip
 @settings(max_examples=15, deadline=None)
 def test_bytes_of_any_shape_have_the_bits_of_the_reference(seed, channels, stride, height, width, bits, relu, last):
-    model, constants = quantised_layer(
+    model, _ = quantised_layer(
         seed, channels=channels, size=(height, width), stride=stride, bits=bits, relu=relu, last=last
     )
     x = np.random.default_rng(seed).normal(0, 2, (1, channels, height, width)).astype(np.float32)

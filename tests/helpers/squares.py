@@ -81,7 +81,8 @@ def quantised_layer(
     make = helper.make_node
     nodes = [
         make("QuantizeLinear", ["x", "xs", "xz"], ["xq"]), make("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
-        make("DequantizeLinear", ["mq", "ms", "mz"], ["md"]), make("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], axis=0),
+        make("DequantizeLinear", ["mq", "ms", "mz"], ["md"]),
+        make("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], axis=0),
         make("Conv", ["xd", "md", "mb"], ["m"], name="map", pads=[1] * 4, strides=[stride, stride]),
         make("Round", ["m"], ["r"]), make("Clip", ["r", "low", "high"], ["D"]),
         square.node("xd", "D", "wd", "s", channels=channels, stride=stride, name="square"),

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import square
+from edgevision.compiler.kernels import square, square_bytes
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.dense import Finish, Layer, layer_of, shifted_bias
+from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
 from edgevision.graph.ir import Node
 
@@ -31,14 +32,22 @@ def lower_square(builder: Builder, node: Node) -> bool:
         value.pitch, value.offset, builder.elements(value), parameter, dilations.pitch, dilations.offset,
         finish.elements, finish.chain, finish.tail.shapes(),
     )  # fmt: skip
-    taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
-    constants = [taps, shifted_bias(layer, layer.weight, layer.bias)]
-    if layer.scale is not None:
-        constants.append(np.broadcast_to(layer.scale, (channels,)).astype(np.float32))
-        constants.append(np.broadcast_to(layer.x_zero, (channels,)).astype(np.uint8))
-    finish.call("square", square.build, spec, constants, value.storage)
+    finish.call("square", square.build, spec, _constants(layer, builder.simd), value.storage)
     finish.done()
     return True
+
+
+def _constants(layer: Layer, simd: Simd) -> list[np.ndarray]:
+    """Weights, bias, [scale, zero point] in the order the kernel reads them."""
+    channels = layer.weight.shape[0]
+    taps, bias = layer.weight.reshape(channels, -1), shifted_bias(layer, layer.weight, layer.bias)
+    if layer.scale is None:
+        return [np.ascontiguousarray(taps.T), bias]
+    scale = np.broadcast_to(layer.scale, (channels,)).astype(np.float32)
+    zero = np.broadcast_to(layer.x_zero, (channels,)).astype(np.uint8)
+    if square_bytes.suits(channels, simd):
+        return [*(square_bytes.packed(values, channels) for values in (taps, bias, scale)), zero]
+    return [np.ascontiguousarray(taps.T.astype(np.int16)), bias, scale, zero]
 
 
 def _layer(builder: Builder, node: Node) -> Layer | None:
