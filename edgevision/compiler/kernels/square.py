@@ -1,13 +1,14 @@
 """Square deformable convolution in NHWC: depthwise 3x3, the dilation of every output pixel read as a byte.
 
-A pixel costs nine addresses, which all follow from its dilation, and one branch; then its channels pass by as vectors.
+A pixel costs nine addresses, which all follow from its dilation, and one branch, for every run of some vectors of its
+channels.
 Where a tap leaves the frame the nearest pixel is loaded and masked away: integer layers put the zero point in its
 place, whose share the bias already takes off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit, square_bytes
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.square_bytes import TAPS, Samples
+from edgevision.compiler.kernels.square_bytes import TAPS, Run, Samples
 from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
 
@@ -85,12 +86,18 @@ def build(name: str, spec: Square, simd: Simd) -> Any:
             else _Sums(spec, simd, buffers[1:used], writer)
         )
         zero = buffers[4] if integer else None
-        with T.parallel(window.images * window.out_height) as line:
-            _line(spec, buffers[0], zero, extras[spec.map_parameter], sums, line)
+        lines = window.images * window.out_height
+        for run in sums.runs:
+            # Lines within runs of channels: what windows share of so few channels stays in the nearest cache.
+            with T.parallel(run.count * lines) as item:
+                index = emit.named(T.floordiv(item, lines)) if run.count > 1 else 0
+                line = emit.named(item - index * lines)
+                work = sums.block(run, index)
+                _line(spec, buffers[0], zero, extras[spec.map_parameter], work, line)
     return made[0]
 
 
-def _line(spec: Square, left: Any, zero: Any, dilations: Any, sums: Any, line: Any) -> None:
+def _line(spec: Square, left: Any, zero: Any, dilations: Any, work: Callable[[Samples, Any], None], line: Any) -> None:
     window = spec.window
     image = emit.named(T.floordiv(line, window.out_height)) if window.images > 1 else 0
     row = emit.named((line - image * window.out_height) * window.stride[0])
@@ -98,15 +105,27 @@ def _line(spec: Square, left: Any, zero: Any, dilations: Any, sums: Any, line: A
         pixel = emit.named(line * window.out_width + column)
         d = emit.named(emit.cast(dilations[pixel * spec.map_pitch + spec.map_offset], "int32", 1))
         x = emit.named(column * window.stride[1])
-        ys, xs = ([emit.named(at + step * d) if step else at for step in (-1, 0, 1)] for at in (row, x))
-        inside = T.And(T.And(ys[0] >= 0, ys[2] < window.height), T.And(xs[0] >= 0, xs[2] < window.width))
-        with T.If(inside):
+        rows, columns = _Axis(row, d, window.height), _Axis(x, d, window.width)
+        with T.If(T.And(T.And(*rows.fits), T.And(*columns.fits))):
             with T.Then():
-                sums.channels(Samples(left, _addresses(spec, image, ys, xs)), pixel)
+                work(Samples(left, _addresses(spec, image, rows.places, columns.places)), pixel)
             with T.Else():
-                near = [[T.max(T.min(at, size - 1), 0) for at in axis]
-                        for axis, size in ((ys, window.height), (xs, window.width))]  # fmt: skip
-                sums.channels(Samples(left, _addresses(spec, image, *near), _masks(spec, ys, xs), zero), pixel)
+                addresses = _addresses(spec, image, rows.nearest(), columns.nearest())
+                work(Samples(left, addresses, _masks(spec, rows, columns), zero), pixel)
+
+
+class _Axis:
+    """Places of the taps along one axis: before, at and after the middle, which is always inside the frame."""
+
+    def __init__(self, middle: Any, d: Any, size: int) -> None:
+        self._size = size
+        self.places = [emit.named(middle - d), middle, emit.named(middle + d)]
+        self.fits = [emit.named(self.places[0] >= 0), emit.named(self.places[2] < size)]
+
+    def nearest(self) -> list[Any]:
+        """The places, brought into the frame."""
+        before, middle, after = self.places
+        return [emit.named(T.max(before, 0)), middle, emit.named(T.min(after, self._size - 1))]
 
 
 def _addresses(spec: Square, image: Any, rows: list[Any], columns: list[Any]) -> list[Any]:
@@ -117,13 +136,23 @@ def _addresses(spec: Square, image: Any, rows: list[Any], columns: list[Any]) ->
     return [emit.named(line + place) for line in lines for place in across]
 
 
-def _masks(spec: Square, rows: list[Any], columns: list[Any]) -> list[Any]:
-    """All bits of a tap inside the frame, none of one outside."""
+def _masks(spec: Square, rows: _Axis, columns: _Axis) -> list[Any]:
+    """All bits of a tap inside the frame, none of one outside; None of the middle."""
     kind, ones = ("uint8", T.uint8(255)) if spec.dtype != "float32" else ("int32", T.int32(-1))
     none = emit.cast(T.int32(0), kind, 1)
-    fits = [[T.And(at >= 0, at < size) for at in axis]
-            for axis, size in ((rows, spec.window.height), (columns, spec.window.width))]  # fmt: skip
-    return [emit.named(T.Select(T.And(row, column), ones, none)) for row in fits[0] for column in fits[1]]
+    found = []
+    for row in (rows.fits[0], None, rows.fits[1]):
+        for column in (columns.fits[0], None, columns.fits[1]):
+            fits = [fit for fit in (row, column) if fit is not None]
+            inside = T.And(*fits) if len(fits) == 2 else fits[0] if fits else None
+            found.append(None if inside is None else emit.named(T.Select(inside, ones, none)))
+    return found
+
+
+def _runs(channels: int, largest: int) -> list[Run]:
+    full, rest = divmod(channels, largest)
+    tail = [Run(full * largest + first, 1, size, 0) for first, size in emit.powers_of_two(rest, largest)]
+    return [*([Run(0, full, largest, 0)] if full else []), *tail]
 
 
 class _Sums:
@@ -135,38 +164,34 @@ class _Sums:
         self._integer = spec.dtype != "float32"
         self._scale: Any = buffers[2] if self._integer else None
         self._vector = simd.lanes * (2 if spec.narrow else 1)
+        held = (simd.registers - 5) // len(TAPS)
+        self.runs = _runs(spec.channels, (2 if held > 1 else 1) * self._vector)
 
-    def channels(self, samples: Samples, pixel: Any) -> None:
-        """All channels of one pixel."""
-        for first, count, width in self._runs():
-            with T.serial(count) as run:
-                self._run(samples, pixel, first + run * width, width)
+    def block(self, run: Run, index: Any) -> Callable[[Samples, Any], None]:
+        """What computes block `index` of a run for one pixel; its weights stay in registers from here on."""
+        channel = run.first + index * run.size
+        weights = [
+            [emit.named(emit.load(self._weights, tap * self._spec.channels + channel + first, count))
+             for tap in range(len(TAPS))]
+            for first, count in emit.powers_of_two(run.size, self._vector)
+        ]  # fmt: skip
+        return lambda samples, pixel: self._pixel(samples, pixel, channel, run.size, weights)
 
-    def _runs(self) -> Iterator[tuple[int, int, int]]:
-        """(first channel, how many runs, channels of one run)."""
-        largest = VECTORS * self._simd.lanes
-        full, rest = divmod(self._spec.channels, largest)
-        if full:
-            yield 0, full, largest
-        for first, width in emit.powers_of_two(rest, largest):
-            yield full * largest + first, 1, width
-
-    def _run(self, samples: Samples, pixel: Any, channel: Any, width: int) -> None:
+    def _pixel(self, samples: Samples, pixel: Any, channel: Any, size: int, weights: list[list[Any]]) -> None:
         values, positions = [], []
-        for first, count in emit.powers_of_two(width, self._vector):
+        for vector, (first, count) in zip(weights, emit.powers_of_two(size, self._vector), strict=True):
             total = emit.Tile(1, count, "float32" if not self._integer else "int16" if self._spec.narrow else "int32")
-            total.set(0, self._total(samples, channel + first, count))
+            total.set(0, self._total(samples, vector, channel + first, count))
             for inner, lanes in emit.powers_of_two(count, self._simd.lanes):
                 at = channel + first + inner
                 values.append(emit.named(self._result(total.get(0, inner, lanes), at, lanes)))
                 positions.append((pixel, at))
         together = VECTORS if len(values) == VECTORS else 1
-        self._writer.finish_all(values, positions, min(width, self._simd.lanes), self._simd, together=together)
+        self._writer.finish_all(values, positions, min(size, self._simd.lanes), self._simd, together=together)
 
-    def _total(self, samples: Samples, channel: Any, width: int) -> Any:
+    def _total(self, samples: Samples, weights: list[Any], channel: Any, width: int) -> Any:
         total = None
-        for tap in range(len(TAPS)):
-            weight = emit.load(self._weights, tap * self._spec.channels + channel, width)
+        for tap, weight in enumerate(weights):
             sample = samples.load(tap, channel, width)
             if self._integer:
                 sample = emit.cast(sample, "int16", width)

@@ -6,6 +6,8 @@ registers of sums. Weights, bias and scale lie in that order, and the instructio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ class Samples:
     Args:
         left: the image.
         addresses: element before channel 0 of each tap.
-        masks: bits of each tap to keep; None where all are inside the frame.
+        masks: bits of each tap to keep, None of one that is always inside; None where all are inside the frame.
         zero: byte of each channel outside the frame; None for floats.
     """
 
@@ -39,10 +41,10 @@ class Samples:
     def load(self, tap: int, channel: Any, width: int) -> Any:
         """`width` channels of a tap."""
         loaded = emit.load(self._left, self._addresses[tap] + channel, width)
-        # The middle of the nine is always inside.
-        if self._masks is None or TAPS[tap] == (0, 0):
+        mask = None if self._masks is None else self._masks[tap]
+        if mask is None:
             return loaded
-        kept = emit.splat(self._masks[tap], width)
+        kept = emit.splat(mask, width)
         if self._zero is not None:
             return (loaded & kept) | (emit.load(self._zero, channel, width) & ~kept)
         return emit.reinterpret(emit.reinterpret(loaded, "int32", width) & kept, "float32", width)
@@ -53,36 +55,46 @@ def suits(channels: int, simd: Simd) -> bool:
     return simd.dot == "vnni" and simd.lanes == 16 and channels >= BLOCK
 
 
-def pieces(channels: int) -> list[tuple[int, int, int]]:
-    """(first channel, count, channels of each): the last overlaps its neighbour rather than be short.
+@dataclass(frozen=True)
+class Run:
+    """`count` neighbouring blocks of `size` channels from `first`; their constants begin at `place`."""
 
-    >>> pieces(116), pieces(24)
-    ([(0, 1, 64), (52, 1, 64)], [(0, 1, 16), (8, 1, 16)])
+    first: int
+    count: int
+    size: int
+    place: int
+
+
+def runs(channels: int) -> list[Run]:
+    """Blocks of all channels; the last overlaps its neighbour rather than be short.
+
+    >>> [(run.first, run.count, run.size) for run in runs(180)]
+    [(0, 2, 64), (116, 1, 64)]
     """
     size = next(s for s in (64, 32, 16) if s <= channels)
-    rest = [(channels - size, 1, size)] if channels % size else []
-    return [(0, channels // size, size), *rest]
+    count = channels // size
+    return [Run(0, count, size, 0), *([Run(channels - size, 1, size, count * size)] if channels % size else [])]
 
 
 def stored(channels: int) -> int:
     """Channels as they are stored, those twice that two pieces share."""
-    return sum(count * size for _, count, size in pieces(channels))
+    return sum(run.count * run.size for run in runs(channels))
 
 
 def packed(values: np.ndarray, channels: int) -> np.ndarray:
     """Values of each channel, (channels,) or (channels, 9 taps), as the kernel reads them, flat.
 
-    [piece][four registers][lane], and of taps [piece][group of taps][register][lane][tap of the group].
+    [block][four registers][lane], and of taps [block][group of taps][register][lane][tap of the group].
     """
     found = []
-    for first, count, size in pieces(channels):
-        order = np.arange(size).reshape(size // BLOCK, 4, 4).transpose(1, 0, 2).reshape(-1)
-        for piece in range(count):
-            cut = values[first + piece * size :][order]
+    for run in runs(channels):
+        order = np.arange(run.size).reshape(run.size // BLOCK, 4, 4).transpose(1, 0, 2).reshape(-1)
+        for index in range(run.count):
+            cut = values[run.first + index * run.size :][order]
             if cut.ndim == 2:
-                padded = np.zeros((size, DEPTH), cut.dtype)
+                padded = np.zeros((run.size, DEPTH), cut.dtype)
                 padded[:, : cut.shape[1]] = cut
-                cut = padded.reshape(size, DEPTH // GROUP, GROUP).transpose(1, 0, 2)
+                cut = padded.reshape(run.size, DEPTH // GROUP, GROUP).transpose(1, 0, 2)
             found.append(cut.reshape(-1))
     return np.concatenate(found)
 
@@ -95,19 +107,16 @@ class Quads:
     """
 
     def __init__(self, channels: int, simd: Simd, buffers: list[Any], writer: ChainWriter) -> None:
-        self._channels, self._simd, self._writer = channels, simd, writer
+        self.runs = runs(channels)
+        self._simd, self._writer = simd, writer
         self._weights, self._bias, self._scale = buffers
 
-    def channels(self, samples: Samples, pixel: Any) -> None:
-        """All channels of one pixel."""
-        done = 0
-        for first, count, size in pieces(self._channels):
-            with T.serial(count) as piece:
-                self._piece(samples, pixel, first + piece * size, done + piece * size, size)
-            done += count * size
+    def block(self, run: Run, index: Any) -> Callable[[Samples, Any], None]:
+        """What computes block `index` of a run for one pixel."""
+        channel, place = (start + index * run.size for start in (run.first, run.place))
+        return lambda samples, pixel: self._pixel(samples, pixel, channel, place, run.size)
 
-    def _piece(self, samples: Samples, pixel: Any, channel: Any, place: Any, size: int) -> None:
-        """Channels `channel` and following; their constants begin at `place`."""
+    def _pixel(self, samples: Samples, pixel: Any, channel: Any, place: Any, size: int) -> None:
         lanes = size // 4
         sums = [emit.named(emit.load(self._bias, place + r * lanes, lanes)) for r in range(4)]
         for group in range(DEPTH // GROUP):
