@@ -116,7 +116,8 @@ def main() -> None:
         for kind, name in itertools.product(KINDS, MAPS):
             us, plain, theirs = took[f"{kind} {name}"], took[f"{kind} plain"], took["deform_conv"]
             row = {"weights": kind, "dilations": name, "shape": (size, size, channels), "us": us, "plain_us": plain,
-                   "deform_conv_us": theirs, "times_plain": us / plain, "faster_than_deform_conv": theirs / us}  # fmt: skip
+                   "deform_conv_us": theirs, "times_plain": us / plain,
+                   "faster_than_deform_conv": theirs / us}  # fmt: skip
             rows.append(row)
             ratios = f"{us / plain:5.2f} of plain  {theirs / us:6.1f} x DeformConv"
             print(f"{kind:8s} {name:10s} {size:3d}x{size}x{channels:<5d} {us:8.1f} us  {ratios}", flush=True)

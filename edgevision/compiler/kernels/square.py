@@ -168,13 +168,16 @@ class _Sums:
         self.runs = _runs(spec.channels, (2 if held > 1 else 1) * self._vector)
 
     def block(self, run: Run, index: Any) -> Callable[[Samples, Any], None]:
-        """What computes block `index` of a run for one pixel; its weights stay in registers from here on."""
+        """What computes block `index` of a run for one pixel; weights and the bias of floats stay in registers."""
         channel = run.first + index * run.size
         weights = [
             [emit.named(emit.load(self._weights, tap * self._spec.channels + channel + first, count))
              for tap in range(len(TAPS))]
             for first, count in emit.powers_of_two(run.size, self._vector)
         ]  # fmt: skip
+        if not self._integer:
+            for vector, (first, count) in zip(weights, emit.powers_of_two(run.size, self._vector), strict=True):
+                vector.append(emit.named(emit.load(self._bias, channel + first, count)))
         return lambda samples, pixel: self._pixel(samples, pixel, channel, run.size, weights)
 
     def _pixel(self, samples: Samples, pixel: Any, channel: Any, size: int, weights: list[list[Any]]) -> None:
@@ -190,8 +193,8 @@ class _Sums:
         self._writer.finish_all(values, positions, min(size, self._simd.lanes), self._simd, together=together)
 
     def _total(self, samples: Samples, weights: list[Any], channel: Any, width: int) -> Any:
-        total = None
-        for tap, weight in enumerate(weights):
+        total = None if self._integer else weights[-1]
+        for tap, weight in enumerate(weights[: len(TAPS)]):
             sample = samples.load(tap, channel, width)
             if self._integer:
                 sample = emit.cast(sample, "int16", width)
@@ -202,9 +205,9 @@ class _Sums:
         return total
 
     def _result(self, total: Any, channel: Any, width: int) -> Any:
-        bias = emit.load(self._bias, channel, width)
         if not self._integer:
-            return total + bias
+            return total
+        bias = emit.load(self._bias, channel, width)
         wide = emit.cast(total, "int32", width) if self._spec.narrow else total
         scale = emit.load(self._scale, channel, width)
         return emit.fence(emit.cast(wide + bias, "float32", width) * scale, width)
