@@ -77,7 +77,7 @@ class Coverage:
 def node_macs(node: Node, graph: Graph) -> int:
     """Multiply-accumulates of one node."""
     output = graph.types[node.outputs[0]].elements if node.outputs and node.outputs[0] in graph.types else 0
-    if node.op in ("IntConv", "IntGemm", "ByteWeightConv", "ByteWeightGemm"):
+    if node.op in ("IntConv", "IntGemm", "IntSquareDeform", "ByteWeightConv", "ByteWeightGemm"):
         return output * int(np.prod(node.attributes["weight"].shape[1:]))
     if node.op.endswith("ConvTranspose"):
         inside = node.domain == "edgevision.integer"
@@ -85,6 +85,8 @@ def node_macs(node: Node, graph: Graph) -> int:
         # Every weight meets every input pixel of its channel.
         share = weight[0] // int(node.get("group", 1)) if inside else weight[1]
         return graph.types[node.inputs[0]].elements * share * int(np.prod(weight[2:]))
+    if node.op == "SquareDeform":
+        return output * 9
     if node.op == "Conv":
         return output * int(np.prod(graph.shape(node.inputs[1])[1:]))
     if node.op == "Attention":

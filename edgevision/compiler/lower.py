@@ -13,6 +13,7 @@ from edgevision.compiler.lowering import (
     product,
     rowwise,
     spatial,
+    square,
     transposed,
 )
 from edgevision.compiler.lowering.builder import Builder
@@ -40,6 +41,7 @@ RULES: dict[str, Any] = {
     **movement.rules(),
     **rowwise.rules(),
     **deform.rules(),
+    **square.rules(),
 }
 
 
@@ -52,7 +54,9 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
     Raises:
         Unsupported: an operator neither we nor TVM can compile.
     """
-    exact = any(node.domain == "edgevision.integer" and not node.op.startswith("ByteWeight") for node in graph.nodes)
+    # A quantiser alone, as of a map of dilations, makes no network integer.
+    exact = any(node.domain == "edgevision.integer" and not node.op.startswith(("ByteWeight", "Quantize"))
+                for node in graph.nodes)  # fmt: skip
     builder = Builder(graph, simd, exact)
     for name in graph.inputs:
         typed = graph.types[name]

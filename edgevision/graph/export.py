@@ -17,6 +17,7 @@ from edgevision.compress.onnxgraph import finished
 from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
 from edgevision.errors import Mismatch, Unsupported
+from edgevision.graph import square
 from edgevision.graph.fold import fold_constants, fold_layer_scales
 from edgevision.graph.naming import name_by_module
 from edgevision.graph.simplify import flatten_reshapes, pool_means
@@ -99,6 +100,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     # The exporter leaves large constants, such as a table of biases per offset, to be computed on every run.
     fold_constants(graph.graph)
     fold_layer_scales(graph.graph)
+    square.declare(graph)
     return finished(graph)
 
 

@@ -7,6 +7,7 @@ value. What is integer is decided in this one place, for the compiler and for th
 =================  ==========================================================================================
 IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to bytes, or to float where `out` is None
 IntConvTranspose   the same; `spread` is its geometry, its weight is ordered as that of a convolution
+IntSquareDeform    bytes and dilations x int8 weights of a depthwise layer; as IntConv
 IntAdd, IntMul     two byte tensors to bytes; IntAdd also subtracts
 IntRescale         bytes to bytes of another scale, clamped
 IntLookup          bytes through a table of 256 bytes
@@ -28,9 +29,11 @@ from collections.abc import Callable
 import numpy as np
 
 from edgevision.errors import Unsupported
-from edgevision.graph import borders, byterules, linear, numerics
+from edgevision.graph import borders, byterules, linear, numerics, squarerule
 from edgevision.graph.affine import as_product_and_sum
 from edgevision.graph.bytefunction import byte_function
+from edgevision.graph.dilations import DOMAIN as FUSED
+from edgevision.graph.dilations import byte_dilations
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.placement import moves, placed
 from edgevision.graph.rewriting import Rewriting
@@ -45,13 +48,14 @@ def integerize(graph: Graph) -> Graph:
     Raises:
         Unsupported: a quantiser the integer arithmetic cannot express; all of them are named.
     """
-    return _Integerizer(placed(as_product_and_sum(graph))).run()
+    return _Integerizer(placed(as_product_and_sum(byte_dilations(graph)))).run()
 
 
 class _Integerizer:
     def __init__(self, graph: Graph) -> None:
         self._state = Rewriting(graph)
         self._rules: dict[str, Callable[[Rewriting, Node], bool]] = {**linear.RULES, **byterules.RULES}
+        self._fused = {"SquareDeform": squarerule.on_square}
 
     def run(self) -> Graph:
         state = self._state
@@ -74,7 +78,9 @@ class _Integerizer:
         rule = self._rules.get(node.op)
         reads_bytes = any(name in state.qdq.quant for name in node.inputs)
         if node.domain not in ("", "ai.onnx"):
-            state.nodes.append(node)
+            fused = self._fused.get(node.op) if node.domain == FUSED else None
+            if fused is None or not fused(state, node):
+                state.nodes.append(node)
         elif node.op == "QuantizeLinear":
             self._quantize(node)
         elif node.op == "DequantizeLinear":

@@ -76,7 +76,7 @@ def _signal(state: Rewriting, node: Node, values: np.ndarray, scale: np.ndarray)
     inner = state.new(f"{output}.inner", (*shape[:2], 1, shape[2]), "float32" if tail is None else "uint8")
     inside = None if tail is None else replace(tail, output=inner)
     kernel, bias = values[:, :, None, :], _bias_of(state, node)
-    _emit_layer(state, row, "IntConv", raised, quant, inner, kernel, scale, bias, inside)
+    emit_layer(state, row, "IntConv", raised, quant, inner, kernel, scale, bias, inside)
     target = state.constant(f"{output}.shape", np.array(shape, np.int64))
     state.standard("Reshape", node, [inner, target], output if tail is None else tail.output)
     if tail is not None:
@@ -126,7 +126,7 @@ def _linear(
     depthwise = op in IMAGES and group == weight.shape[0] and weight.shape[1] == 1
     if not quant.per_tensor and not depthwise:
         return state.refuse(node, "input has one scale per channel, which only depthwise layers can use")
-    _emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, state.take_tail(output))
+    emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, state.take_tail(output))
     return True
 
 
@@ -147,7 +147,7 @@ def _byte_weights(
     return True
 
 
-def _emit_layer(
+def emit_layer(
     state: Rewriting, node: Node, op: str, tensor: str, quant: Quant, output: str, weight: np.ndarray,
     scale: np.ndarray, bias: str | None, tail: Tail | None,
 ) -> None:  # fmt: skip

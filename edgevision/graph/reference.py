@@ -17,6 +17,7 @@ from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import integerize
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.qdq import Quant
+from edgevision.graph.square import sampled
 from edgevision.graph.transposed import Spread
 
 #: Unary operators with a defined sequence of operations (NUMERICS.md section 5).
@@ -51,7 +52,7 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
     for node in graph.nodes:
         handler = _HANDLERS.get(node.op)
         arguments = [get(name) for name in node.inputs if name]
-        if handler is not None and node.domain == "edgevision.integer":
+        if handler is not None and node.domain in ("edgevision.integer", "edgevision.fused"):
             values[node.outputs[0]] = handler(node, *arguments)
         elif (function := _function(node)) is not None and arguments[0].dtype == np.float32:
             values[node.outputs[0]] = numerics.FUNCTIONS[function](arguments[0])
@@ -139,6 +140,20 @@ def _int_conv(node: Node, x: np.ndarray) -> np.ndarray:
     zero = _along(np.asarray(node.attributes["x_zero"]), 4, 1)
     steps = x.astype(np.int64) - zero
     accumulator = convolve(steps, weight.astype(np.int64), node) + node.attributes["bias"].reshape(1, -1, 1, 1)
+    return _finish(node, accumulator, 1)
+
+
+def _square(node: Node, x: np.ndarray, dilation: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """A float layer: no bit-exactness promise."""
+    taps = sampled(x, dilation.astype(np.int64), int(node.attributes["stride"]))
+    return np.asarray(np.einsum("tnchw,ct->nchw", taps, weight.reshape(-1, 9), dtype=np.float32))
+
+
+def _int_square(node: Node, x: np.ndarray, dilation: np.ndarray) -> np.ndarray:
+    steps = x.astype(np.int64) - _along(np.asarray(node.attributes["x_zero"]), 4, 1)
+    weight = node.attributes["weight"].astype(np.int64).reshape(-1, 9)
+    taps = sampled(steps, dilation.astype(np.int64), int(node.attributes["stride"]))
+    accumulator = np.einsum("tnchw,ct->nchw", taps, weight) + node.attributes["bias"].reshape(1, -1, 1, 1)
     return _finish(node, accumulator, 1)
 
 
@@ -304,6 +319,8 @@ _HANDLERS: dict[str, Any] = {
     "IntConv": _int_conv,
     "IntConvTranspose": _int_conv_transpose,
     "IntGemm": _int_gemm,
+    "IntSquareDeform": _int_square,
+    "SquareDeform": _square,
     "IntAdd": _int_add,
     "IntMul": _int_mul,
     "IntLookup": _int_lookup,

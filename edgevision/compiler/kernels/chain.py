@@ -143,6 +143,11 @@ class ChainWriter:
         for value, (pixel, channel) in zip(values[fours:], positions[fours:], strict=True):
             self.finish(value, pixel, channel, width)
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done to a value before it is stored."""
+        return not self._chain.operations
+
     def packs(self, simd: Simd, width: int) -> bool:
         """Whether `finish_four` should take vectors of `width` lanes on this core.
 
@@ -161,11 +166,14 @@ class ChainWriter:
         width: int,
         simd: Simd,
         together: int = 1,
+        *,
+        by_blocks: bool = False,
     ) -> None:
         """As `finish` for four vectors at (pixel, channel) positions, where `packs` says so.
 
         Args:
             together: how many follow one another in memory: 1, 2 or 4.
+            by_blocks: as of `saturate.packed`; x86 only.
         """
         how = self._chain.store
         assert how.limits is not None
@@ -184,7 +192,7 @@ class ChainWriter:
         if simd.neon:
             quads = arm.packed(ready, offset, least, most)
         else:
-            quads = saturate.packed(ready, offset, least, most, width)
+            quads = saturate.packed(ready, offset, least, most, width, by_blocks=by_blocks)
         for first in range(0, saturate.VECTORS, together):
             pixel, channel = positions[first]
             address = pixel * how.pitch + how.offset + channel

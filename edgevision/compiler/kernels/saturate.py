@@ -19,13 +19,14 @@ _WORDS = {4: "llvm.x86.sse2.packssdw.128", 8: "llvm.x86.avx2.packssdw", 16: "llv
 _BYTES = {4: "llvm.x86.sse2.packuswb.128", 8: "llvm.x86.avx2.packuswb", 16: "llvm.x86.avx512.packuswb.512"}
 
 
-def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr, width: int) -> Expr:
+def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr, width: int, *, by_blocks: bool = False) -> Expr:
     """Bytes clamp(rint(value) + zero, low, high) of four vectors, one after another, as int32 lanes of four bytes.
 
     Args:
         values: float32 vectors of `width` lanes, below 2^30 in magnitude.
         zero: the zero point, one int16.
         low, high: bounds, one uint8 each.
+        by_blocks: whether the four vectors hold, block by block, four neighbours each of what is stored.
     """
     words = []
     for first in range(0, VECTORS, 2):
@@ -39,6 +40,8 @@ def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr, width: int
     # Packing goes by blocks of four lanes: block b of vector v is at 4 b + v, and belongs at v blocks + b.
     blocks = width // 4
     quads = emit.named(emit.reinterpret(stored, "int32", width))
+    if by_blocks:
+        return quads
     order = [VECTORS * block + vector for vector in range(VECTORS) for block in range(blocks)]
     return emit.named(quads if blocks == 1 else T.Shuffle([quads], order))
 

@@ -192,7 +192,7 @@ def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: 
     return found
 
 
-def _shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int = 0) -> np.ndarray:
+def shifted_bias(layer: Layer, weight: np.ndarray, bias: np.ndarray, shift: int = 0) -> np.ndarray:
     """Integer bias less the zero point's share of every product, so kernels multiply the bytes as they are.
 
     Args:
@@ -212,7 +212,7 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
     dtype = "uint8" if layer.integer else "float32"
     weights = "float32" if layer.scale is None else "int8"
     shift = 0 if channels == 1 else left_shift(builder.simd)
-    bias = _shifted_bias(layer, layer.weight, layer.bias, shift)
+    bias = shifted_bias(layer, layer.weight, layer.bias, shift)
     matrix = layer.weight.reshape(channels, depth)
     if channels == 1:
         spec: Any = rowdot.RowDot(
@@ -279,7 +279,7 @@ def _conv_constants(
     padded[..., :depth] = weight.transpose(0, 2, 3, 1)
     found = [
         pack(simd, padded.reshape(channels, -1), nr, integer=layer.integer),
-        pack_channels(_shifted_bias(layer, weight, bias, left_shift(simd)), simd.lanes, nr),
+        pack_channels(shifted_bias(layer, weight, bias, left_shift(simd)), simd.lanes, nr),
     ]
     if layer.scale is not None:
         found.append(pack_channels(layer.scale[rows].astype(np.float32), simd.lanes, nr))
@@ -307,7 +307,7 @@ def emit_depthwise(
         builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected, grid,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
-    constants = [taps, _shifted_bias(layer, layer.weight, layer.bias)]
+    constants = [taps, shifted_bias(layer, layer.weight, layer.bias)]
     if layer.scale is not None:
         constants.append(layer.scale.astype(np.float32))
     if corrected:
@@ -326,7 +326,7 @@ def _depthwise_bytes(
     )  # fmt: skip
     constants = [
         depthwise_bytes.pack(layer.weight[:, 0], builder.simd),
-        _shifted_bias(layer, layer.weight, layer.bias),
+        shifted_bias(layer, layer.weight, layer.bias),
         np.broadcast_to(scale, (channels,)).astype(np.float32),
     ]
     if window.leaves_frame:
