@@ -5,7 +5,15 @@ Each subclass is one exit code of the command line. Anything else that escapes i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)?")
+
+
+def _plain(text: str) -> str:
+    """`text` without terminal control sequences."""
+    return _ESCAPES.sub("", text)
 
 
 class EdgeVisionError(Exception):
@@ -29,11 +37,12 @@ class EdgeVisionError(Exception):
     def __init__(
         self, what: str, *, where: str | None = None, fix: str | None = None, reasons: Sequence[str] = ()
     ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fix = fix
-        self.reasons = tuple(reasons)
+        # Text from other programs and from file names may steer a terminal.
+        self.what = _plain(what)
+        super().__init__(self.what)
+        self.where = None if where is None else _plain(where)
+        self.fix = None if fix is None else _plain(fix)
+        self.reasons = tuple(_plain(reason) for reason in reasons)
 
     def __str__(self) -> str:
         lines = [self.what]

@@ -53,20 +53,28 @@ class Deployed:
     emulated: bool = False
 
 
-def check(artefact: Path | str | None = None, target: str = "host", *, out: Path | str = DEFAULT_OUT) -> Checked:
+def check(
+    artefact: Path | str | None = None,
+    target: str = "host",
+    *,
+    image_size: int | None = None,
+    out: Path | str = DEFAULT_OUT,
+) -> Checked:
     """Say whether a network will compile for a target and fit it, every reason at once; nothing is built.
 
     Args:
-        artefact: a compressed network (its folder, or its name in `out`; the newest without it), or an `.onnx` file.
+        artefact: a compressed network (its folder, or its name in `out`; the newest without it), or an `.onnx` file
+            or `.pt2` exported program.
         target: a name of `edgevision list targets`.
+        image_size: height and width where an `.onnx` file leaves them free.
 
     Raises:
         UsageError: no such artefact or target.
     """
     from edgevision import compiler
 
-    name, graph = _graph(artefact, Workspace(Path(out)))
     chosen = _target(target)
+    name, graph = _graph(artefact, Workspace(Path(out)), image_size)
     try:
         coverage = compiler.check(graph, chosen)
     except Unsupported as problem:
@@ -119,6 +127,12 @@ def deploy(
     from edgevision.files import refuse_overwrite
 
     workspace = Workspace(Path(out))
+    if artefact is not None and str(artefact).endswith((".onnx", ".pt2")) and not Path(artefact).is_dir():
+        raise UsageError(
+            "expected a compressed network, got a network file",
+            where=str(artefact),
+            fix=f"edgevision compress --model {artefact} --recipe fp32 (or another recipe), then deploy its result",
+        )
     compressed = Compressed.load(workspace.find_compressed(str(artefact) if artefact else None))
     chosen = _target(target)
     name = compressed.folder.name
@@ -183,14 +197,16 @@ def _target(name: str) -> Target:
     return resolve(target.load(name))
 
 
-def _graph(artefact: Path | str | None, workspace: Workspace) -> tuple[str, onnx.ModelProto]:
-    if artefact is not None and str(artefact).endswith(".onnx"):
+def _graph(artefact: Path | str | None, workspace: Workspace, image_size: int | None) -> tuple[str, onnx.ModelProto]:
+    if artefact is not None and str(artefact).endswith((".onnx", ".pt2")):
         from edgevision import zoo
         from edgevision.graph.export import export
 
         if not Path(artefact).is_file():
-            raise UsageError("cannot read the ONNX file: No such file or directory", where=str(artefact))
-        return str(artefact), export(zoo.load_model(str(artefact))).graph
+            raise UsageError("cannot read the network: No such file or directory", where=str(artefact))
+        return str(artefact), export(zoo.load_model(str(artefact), image_size=image_size)).graph
+    if image_size is not None:
+        raise UsageError("a compressed network has its image size", fix="give --image-size with an .onnx file only")
     from edgevision.compress.compressed import Compressed
 
     compressed = Compressed.load(workspace.find_compressed(str(artefact) if artefact else None))

@@ -10,11 +10,13 @@ from edgevision.cli import options
 @click.command(name="check")
 @click.argument("artefact", required=False)
 @click.option("--target", required=True, help="A board or machine (edgevision list targets).")
+@click.option("--image-size", type=click.IntRange(1), help="Height and width where an .onnx file leaves them free.")
 @options.command
-def command(settings: options.Settings, artefact: str | None, target: str) -> int:
+def command(settings: options.Settings, artefact: str | None, target: str, image_size: int | None) -> int:
     """Will ARTEFACT compile for a target, will it fit: every reason at once, nothing is built.
 
-    ARTEFACT is a compressed network or an .onnx file; the newest network without it.
+    ARTEFACT is a compressed network, an .onnx file or a .pt2 exported program; the newest compressed network without
+    it.
     """
     from edgevision import api
     from edgevision.report import words
@@ -23,7 +25,7 @@ def command(settings: options.Settings, artefact: str | None, target: str) -> in
     if artefact is None:
         artefact = str(settings.workspace.find_compressed(None))
         console.note(f"checking {artefact}")
-    found = api.check(artefact, target, out=settings.out)
+    found = api.check(artefact, target, image_size=image_size, out=settings.out)
     coverage = found.coverage
     if coverage:
         rows = [(o.op, kind, str(o.count), words.count(o.macs) if o.macs else "–")

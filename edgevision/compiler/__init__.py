@@ -5,12 +5,15 @@ program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
 
 from edgevision.compiler.coverage import Coverage, coverage
 from edgevision.compiler.program import Program
+from edgevision.errors import Unsupported
 from edgevision.graph import ir
 from edgevision.graph.attention import fuse_attention
 from edgevision.graph.deformable import sample_deformable
@@ -20,6 +23,7 @@ from edgevision.progress import Progress, silent
 from edgevision.target import Target
 
 if TYPE_CHECKING:
+    from edgevision.compiler.lowering.builder import Builder
     from edgevision.compiler.tuning import Tuner
     from edgevision.graph.ir import Graph
 
@@ -32,7 +36,7 @@ def check(model: onnx.ModelProto, target: Target) -> Coverage:
     Raises:
         Unsupported: shapes are not static, or a quantiser cannot be expressed in integers.
     """
-    return _coverage(_prepared(model))
+    return _judged(_prepared(model), target, silent)[0]
 
 
 def compile_graph(
@@ -51,13 +55,12 @@ def compile_graph(
         ToolMissing: the tuner lacks a package.
     """
     from edgevision.compiler.build import program_of
-    from edgevision.compiler.lower import lower
-    from edgevision.compiler.simd import simd_of, tvm_target
+    from edgevision.compiler.simd import tvm_target
 
-    graph = _prepared(model)
-    _coverage(graph).require(target)
+    found, builder = _judged(_prepared(model), target, progress)
+    found.require(target)
+    assert builder is not None  # nothing was refused
     made = tvm_target(target)
-    builder = lower(graph, simd_of(target), made, progress)
     if tuner is not None:
         from edgevision.compiler.tuning import replace_kernels
 
@@ -72,6 +75,29 @@ def _prepared(model: onnx.ModelProto) -> Graph:
     fuse_attention(graph)
     as_tokens(graph)
     return graph
+
+
+def _judged(graph: Graph, target: Target, progress: Progress) -> tuple[Coverage, Builder | None]:
+    """What can be said of a graph, with every reason against it, and its calls where there is none.
+
+    `check` and a build both ask here, so they give the same answer. No kernel is compiled.
+    """
+    from edgevision.compiler.lower import lower
+    from edgevision.compiler.simd import simd_of, tvm_target
+
+    found = _coverage(graph)
+    try:
+        return found, lower(graph, simd_of(target), tvm_target(target), progress)
+    except Unsupported as error:
+        named = {_node_in(reason) for reason in found.unsupported}
+        more = [reason for reason in error.reasons if (node := _node_in(reason)) is None or node not in named]
+        return replace(found, unsupported=(*found.unsupported, *more)), None
+
+
+def _node_in(reason: str) -> str | None:
+    """The node a reason is about."""
+    found = re.search(r"'([^']*)'", reason)
+    return found[1] if found else None
 
 
 def _coverage(graph: Graph) -> Coverage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgevision.compiler.lowering import (
@@ -52,7 +53,7 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
         target: TVM's target object, for nodes that go through TVM's own lowering.
 
     Raises:
-        Unsupported: an operator neither we nor TVM can compile.
+        Unsupported: operators neither we nor TVM can compile, each with its reason.
     """
     # A quantiser alone, as of a map of dilations, makes no network integer.
     exact = any(node.domain == "edgevision.integer" and not node.op.startswith(("ByteWeight", "Quantize"))
@@ -64,18 +65,27 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
         builder.inputs.append(len(builder.storages) - 1)
         builder.put_as_onnx(name, builder.inputs[-1], typed.dtype)
     waiting: list[Node] = []
+    refused: list[str] = []
     for index, node in enumerate(graph.nodes):
         progress("lower", index, len(graph.nodes))
         if id(node) in builder.absorbed:
             continue
         rule = RULES.get(node.op)
         if rule is not None and not _ready(builder, node):
-            _flush(builder, waiting, target)
+            refused += _flush(builder, waiting, target)
         if rule is None or not _ready(builder, node) or not rule(builder, node):
             if node.domain == "edgevision.integer":
-                raise Unsupported(f"no integer kernel for {node.op} with these shapes", where=node.name)
-            waiting.append(node)
-    _flush(builder, waiting, target)
+                refused.append(f"{node.op} '{node.name}': no integer kernel for these shapes")
+                _stand_in(builder, node.outputs)
+            else:
+                waiting.append(node)
+    refused += _flush(builder, waiting, target)
+    if refused:
+        raise Unsupported(
+            f"{len(refused)} operators cannot be compiled",
+            fix="rewrite these operators, or leave the part out of the exported graph",
+            reasons=refused,
+        )
     _place_outputs(builder)
     progress("lower", len(graph.nodes), len(graph.nodes))
     return builder
@@ -85,12 +95,29 @@ def _ready(builder: Builder, node: Node) -> bool:
     return all(not n or builder.exists(n) or n in builder.graph.constants for n in node.inputs)
 
 
-def _flush(builder: Builder, waiting: list[Node], target: Any) -> None:
-    if waiting:
-        from edgevision.compiler.lowering.fallback import lower_run
+def _flush(builder: Builder, waiting: list[Node], target: Any) -> list[str]:
+    """Lower the waiting nodes through TVM; returns the reasons it cannot, with stand-ins for what they would make."""
+    if not waiting:
+        return []
+    from edgevision.compiler.lowering.fallback import lower_run
 
-        lower_run(builder, list(waiting), target)
-        waiting.clear()
+    nodes = list(waiting)
+    waiting.clear()
+    try:
+        lower_run(builder, nodes, target)
+    except Unsupported as error:
+        _stand_in(builder, [output for node in nodes for output in node.outputs])
+        return list(error.reasons or (f"{error.where}: {error.what}" if error.where else error.what,))
+    return []
+
+
+def _stand_in(builder: Builder, tensors: Sequence[str]) -> None:
+    """Storage for tensors nothing computes, so that the nodes after a refused one can be judged too."""
+    for name in tensors:
+        if name in builder.graph.types and not builder.exists(name):
+            typed = builder.graph.types[name]
+            builder.storages.append(Storage(typed.elements, typed.dtype))
+            builder.put_as_onnx(name, len(builder.storages) - 1, typed.dtype)
 
 
 def _place_outputs(builder: Builder) -> None:

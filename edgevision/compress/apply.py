@@ -13,6 +13,7 @@ from edgevision.compress.admission import admit
 from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo, LayerSensitivity
 from edgevision.compress.identity import key_of, versions
 from edgevision.compress.job import ExportedGraph, Job
+from edgevision.compress.layers import quantised_operators
 from edgevision.compress.search import Outcome
 from edgevision.compress.work import Work
 from edgevision.data.dataset import DataSet
@@ -83,11 +84,12 @@ def compress(
     job.apply_steps()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf
     ranking = job.rank(deadline) if sensitivity or max_drop is not None else ()
+    operators = len(quantised_operators(job.graph.graph))
     outcome = job.hold(max_drop, ranking, deadline) if max_drop is not None else None
     result = _write(job, ranking, out, seed=seed, overwrite=overwrite, command=command)
     Work.remove_all(out)
     if outcome is not None and not outcome.met:
-        raise _missed(job, outcome, out, max_drop or 0.0)
+        raise _missed(job, outcome, len(ranking), operators, out, max_drop or 0.0)
     return result
 
 
@@ -123,15 +125,20 @@ def _write(
     return Compressed(out, info)
 
 
-def _missed(job: Job, outcome: Outcome, out: Path, max_drop: float) -> AccuracyMissed:
+def _missed(job: Job, outcome: Outcome, ranked: int, operators: int, out: Path, max_drop: float) -> AccuracyMissed:
+    """The error for a bound that was not met; `ranked` of the quantised `operators` could be tried."""
     full = job.float_accuracy or 0.0
     lost = full - outcome.best.accuracy
-    why = "every operator was tried in float" if outcome.finished else "the time was up"
+    timely = outcome.finished and ranked == operators
+    if ranked < operators:
+        why = f"the time was up with {ranked} of {operators} operators ranked; only those were tried in float"
+    else:
+        why = "every operator was tried in float" if outcome.finished else "the time was up"
     return AccuracyMissed(
         f"expected to lose at most {max_drop:g} points of {full:.2f} %, the best point loses {lost:.2f}: "
         f"missed by {lost - max_drop:.2f}",
         where=str(out),
         fix=f"the best point, with {len(outcome.best.layers)} operators in float, is written; raise --max-drop"
-        + ("" if outcome.finished else " or --max-minutes"),
+        + ("" if timely else " or --max-minutes"),
         reasons=[f"{len(outcome.tried)} points tried; {why}"],
     )

@@ -102,6 +102,12 @@ class Job:
             notes = [f"largest difference {report.max_abs_error:.2g}", *report.kept]
         exported = self.export(model)
         self.progress("export", 1, 1, model.name)
+        outputs = exported.graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+        if self.data is not None and len(self.data.classes) < outputs:
+            notes.append(
+                f"the network tells {outputs} classes apart, {self.data.spec} has {len(self.data.classes)}: accuracy "
+                "counts its first outputs as these classes, in their order"
+            )
         notes += [f"exported to ONNX, largest difference {exported.max_abs_error:.2g}", *exported.notes]
         facts = Facts(change, tuple(notes), exported.max_abs_error, time.monotonic() - began)
         return exported.graph, facts

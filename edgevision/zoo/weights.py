@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
+import pickletools
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,10 +198,10 @@ def _read_torch(path: Path, max_bytes: int) -> Any:
         raise
     except Exception as error:
         # torch raises UnpicklingError for code it refuses, and a dozen other types for damaged bytes.
-        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        code = _imports(path)
         if code:
             raise UsageError(
-                f"the weights file holds code ({code[1]}), which is refused and was not run",
+                f"the weights file holds code ({', '.join(code)}), which is refused and was not run",
                 where=str(path),
                 fix="save the tensors alone where the file came from: torch.save(model.state_dict(), path)",
             ) from error
@@ -208,6 +210,53 @@ def _read_torch(path: Path, max_bytes: int) -> Any:
         raise UsageError(
             f"the file is not a whole checkpoint: {cause.splitlines()[0][:160]}", where=str(path), fix=_AGAIN
         ) from error
+
+
+#: What the tensors of a checkpoint need to be put together; anything else imported is code.
+_HARMLESS = re.compile(
+    r"torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+|torch\._tensor\.\w+|collections\.OrderedDict|"
+    r"torch\.(Size|Tensor|device|float\w*|bfloat16|int\w*|uint8|bool|nn\.parameter\.Parameter)|argparse\.Namespace"
+)
+_MOST_OPCODES = 1_000_000
+
+
+def _imports(path: Path) -> list[str]:
+    """What the pickle of a checkpoint imports besides tensors, read without running it; at most eight names."""
+    found: list[str] = []
+    strings: list[str] = []
+    memo: dict[int, str] = {}
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                inside = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                stream = archive.read(inside)
+        else:
+            stream = path.read_bytes()
+        for count, (opcode, argument) in enumerate(_opcodes(stream)):
+            if opcode.name in ("GLOBAL", "INST"):
+                found.append(str(argument).replace(" ", "."))
+            elif opcode.name == "STACK_GLOBAL":
+                found.append(".".join(strings[-2:]))
+            elif opcode.name == "MEMOIZE" and strings:
+                memo[len(memo)] = strings[-1]
+            elif opcode.name in ("BINGET", "LONG_BINGET") and argument in memo:
+                strings.append(memo[argument])
+            elif isinstance(argument, str):
+                strings.append(argument)
+            if count > _MOST_OPCODES:
+                break
+    except (ValueError, StopIteration, OSError, zipfile.BadZipFile, KeyError, UnicodeDecodeError, IndexError):
+        # Damaged: what was found so far still counts.
+        pass
+    return [name for name in dict.fromkeys(found) if not _HARMLESS.fullmatch(name)][:8]
+
+
+def _opcodes(stream: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+    """Opcodes and arguments of the pickles that follow one another in `stream`, as in files of torch before 1.6."""
+    file = io.BytesIO(stream)
+    while file.tell() < len(stream):
+        for opcode, argument, _ in pickletools.genops(file):
+            yield opcode, argument
 
 
 def _unwrapped(raw: Any, path: Path) -> Mapping[str, Any]:
