@@ -5,7 +5,8 @@ value. What is integer is decided in this one place, for the compiler and for th
 (quant/NUMERICS.md sections 4 to 8). The operators:
 
 =================  ==========================================================================================
-IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to bytes, or to float where `out` is None
+IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to bytes, or to float where `out` is None;
+                   `gelu` says how a GELU ahead of the bytes is taken
 IntConvTranspose   the same; `spread` is its geometry, its weight is ordered as that of a convolution
 IntSquareDeform    bytes and dilations x int8 weights of a depthwise layer; as IntConv
 IntAdd, IntMul     two byte tensors to bytes; IntAdd also subtracts

@@ -15,6 +15,8 @@ from edgevision.graph.rewriting import Rewriting
 from edgevision.graph.transposed import channels_first, spread_of
 
 _LARGEST_BYTE = 255
+#: Layers that take the GELU behind them along.
+_GELU = ("IntConv", "IntGemm")
 #: Layers whose channels are axis 1.
 IMAGES = ("IntConv", "IntConvTranspose")
 _FIX = "expected int8 or uint8 weights with one scale, or one per output channel"
@@ -126,7 +128,7 @@ def _linear(
     depthwise = op in IMAGES and group == weight.shape[0] and weight.shape[1] == 1
     if not quant.per_tensor and not depthwise:
         return state.refuse(node, "input has one scale per channel, which only depthwise layers can use")
-    emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, state.take_tail(output))
+    emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, state.take_tail(output, gelu=op in _GELU))
     return True
 
 
@@ -166,11 +168,14 @@ def emit_layer(
         multiplier = (steps / tail.quant.scale.astype(np.float64)).astype(np.float32)
         out, low, high, output = tail.quant, tail.low, tail.high, tail.output
         state.as_bytes(output, tail.quant)
+    gelu = None if tail is None else tail.gelu
+    if gelu is not None:
+        multiplier = multiplier * np.float32(2.0**gelu.fraction)
     dropped = ("alpha", "beta", "transA", "transB")
     attributes = {key: value for key, value in node.attributes.items() if key not in dropped}
     attributes.update(
         weight=np.ascontiguousarray(weight), bias=bias_q, scale=multiplier, x_zero=quant.zero_point, group=group,
-        out=out, low=low, high=high,
+        out=out, low=low, high=high, gelu=gelu,
     )  # fmt: skip
     state.emit(op, node, [tensor], output, **attributes)
 

@@ -6,11 +6,12 @@ Every function names its section there. Kernels on every target, the C-sim and t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 #: Version of quant/NUMERICS.md these functions follow; stands in every bundle's manifest.
-VERSION = 2
+VERSION = 3
 
 F = np.float32
 
@@ -57,6 +58,11 @@ EXP_P = (
     1.0,
     1.0,
 )
+# Section 12: 16-bit steps. (w c(w))^2 is the normal distribution at -GELU_REACH (1 - w), w from 0 to 1; gelu within
+# 2.9e-4: our own minimax fit. The first three coefficients have 13 fraction bits, the last 15.
+GELU_REACH = 3.9
+GELU_STEPS_P = (-10744, 20691, -5857, 6873)
+WORD_BITS = 15
 # 2^r on [-1/2, 1/2], relative error 2.9e-6: our own fit, last coefficient held at 1.
 EXP2_P = (0.009582806378602982, 0.055906426161527634, 0.24024099111557007, 0.6931241750717163, 1.0)
 SOFTMAX_LOW = -40.0
@@ -111,6 +117,75 @@ def requantize(
     [10, 10, 12, 0]
     """
     return clamp_steps(accumulator.astype(np.int32).astype(F) * np.asarray(multiplier, F), zero_point, low, high)
+
+
+@dataclass(frozen=True)
+class GeluSteps:
+    """Section 12: how the gelu of a layer is taken in 16-bit steps of its result.
+
+    Attributes:
+        fraction: fraction bits of a step, 4 to 7.
+        bound: steps from which gelu is max(x, 0), with `fraction` bits.
+        factor, left: bring the distance from the bound to 15 fraction bits: ((bound - |x|) factor >> 15) << left.
+    """
+
+    fraction: int
+    bound: int
+    factor: int
+    left: int
+
+    @classmethod
+    def of(cls, scale: float) -> GeluSteps | None:
+        """Of a result with this scale; None where steps are so small that the bound needs more than 16 bits.
+
+        >>> GeluSteps.of(0.02), GeluSteps.of(0.0001)
+        (GeluSteps(fraction=7, bound=24960, factor=21508, left=1), None)
+        """
+        for fraction in (7, 6, 5, 4):
+            bound = int(np.rint(2.0**fraction * GELU_REACH / float(F(scale))))
+            if 0 < bound < 1 << WORD_BITS:
+                break
+        else:
+            return None
+        left = next(n for n in range(WORD_BITS) if cls._factor(bound, n) < 1 << WORD_BITS)
+        return cls(fraction, bound, cls._factor(bound, left), left)
+
+    @staticmethod
+    def _factor(bound: int, left: int) -> int:
+        return ((((1 << WORD_BITS) - 1) >> left) << WORD_BITS) // bound
+
+    def offset(self, zero_point: int) -> int:
+        """What is added before the fraction is cut off: the zero point and half a step."""
+        return (2 * zero_point + 1) << (self.fraction - 1)
+
+    def gelu(self, x: np.ndarray) -> np.ndarray:
+        """Gelu of int16 steps, without the offset; int64."""
+        x = x.astype(np.int64)
+        size = np.abs(x)
+        away = _word_product(np.maximum(self.bound - size, 0), self.factor) << self.left
+        cubic, square, line, rest = GELU_STEPS_P
+        value = _word_product(cubic, away) + square
+        value = (_word_product(value, away) + line) << 2
+        root = _word_product(_word_product(value, away) + rest, away)
+        return np.maximum(x, 0) - _word_product(size, _word_product(root, root))
+
+
+def _word_product(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
+    return (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << (WORD_BITS - 1))) >> WORD_BITS
+
+
+def requantize_gelu(
+    accumulator: np.ndarray, multiplier: np.ndarray | float, steps: GeluSteps, zero_point: int, low: int, high: int
+) -> np.ndarray:
+    """Section 12: int32 accumulator to a byte through gelu; `multiplier` includes 2^fraction.
+
+    >>> requantize_gelu(np.int32([-300, -100, 0, 100]), np.float32(0.01 / 0.02 * 128), GeluSteps.of(0.02), 9, 0, 255)
+    array([ 9,  1,  9, 51], dtype=uint8)
+    """
+    fine = np.clip(accumulator.astype(np.int32).astype(F) * np.asarray(multiplier, F), F(-(2**15)), F(2**15 - 1))
+    total = steps.gelu(np.rint(fine).astype(np.int64)) + steps.offset(zero_point)
+    whole = np.minimum(total, (1 << WORD_BITS) - 1) >> steps.fraction
+    return np.clip(whole, low, high).astype(np.uint8)
 
 
 #: Fraction bits of the multipliers of an integer addition.

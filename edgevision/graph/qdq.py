@@ -8,6 +8,7 @@ import numpy as np
 
 from edgevision.graph import numerics
 from edgevision.graph.ir import Graph, Node
+from edgevision.graph.numerics import GeluSteps
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Tail:
         low, high: limits of the byte after a ReLU or Clip has been folded in.
         output: the tensor that holds the bytes.
         absorbed: the nodes this stands for.
+        gelu: how the GELU that comes first is taken; None without one.
     """
 
     quant: Quant
@@ -58,6 +60,7 @@ class Tail:
     high: int
     output: str
     absorbed: tuple[Node, ...]
+    gelu: GeluSteps | None = None
 
 
 class QdqReader:
@@ -196,6 +199,21 @@ class QdqReader:
         reason = f"{node.name}: {why}"
         if reason not in self.reasons:
             self.reasons.append(reason)
+
+    def gelu_tail(self, tensor: str) -> Tail | None:
+        """The quantiser that alone reads the GELU of `tensor`, which nothing else reads; None when there is none.
+
+        None too for one scale per channel, and for steps too small for section 12: those stay float in between.
+        """
+        reader = self.sole_reader(tensor)
+        if reader is None or reader.op != "Gelu" or reader.get("approximate", b"none") not in (b"none", "none"):
+            return None
+        after = self.sole_reader(reader.outputs[0])
+        quant = self.quantizer(after) if after is not None and after.op == "QuantizeLinear" else None
+        steps = numerics.GeluSteps.of(quant.step) if quant is not None and quant.per_tensor else None
+        if after is None or quant is None or steps is None:
+            return None
+        return Tail(quant, 0, 255, after.outputs[0], (reader, after), steps)
 
     def tail(self, tensor: str) -> Tail | None:
         """The quantiser that alone reads `tensor`, directly or through one ReLU or Clip; None when there is none."""

@@ -131,6 +131,9 @@ def _finish(node: Node, accumulator: np.ndarray, axis: int) -> np.ndarray:
     scale = _along(np.asarray(node.attributes["scale"], np.float32).reshape(-1), accumulator.ndim, axis)
     if out is None:
         return accumulator.astype(np.int32).astype(np.float32) * scale
+    if node.get("gelu") is not None:
+        low, high = int(node.attributes["low"]), int(node.attributes["high"])
+        return numerics.requantize_gelu(accumulator, scale, node.attributes["gelu"], out.zero, low, high)
     zero = _along(out.zero_point, accumulator.ndim, out.axis)
     return numerics.requantize(accumulator, scale, zero, int(node.attributes["low"]), int(node.attributes["high"]))
 

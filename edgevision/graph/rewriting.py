@@ -80,9 +80,11 @@ class Rewriting:
         self.qdq.quant[tensor] = quant
         self.types[tensor] = TensorType(self.types[tensor].shape, "uint8")
 
-    def take_tail(self, tensor: str) -> Tail | None:
-        """The quantiser behind `tensor`, taken out of the graph."""
+    def take_tail(self, tensor: str, *, gelu: bool = False) -> Tail | None:
+        """The quantiser behind `tensor`, taken out of the graph; behind its GELU too where the operator can do that."""
         tail = self.qdq.tail(tensor)
+        if tail is None and gelu:
+            tail = self.qdq.gelu_tail(tensor)
         if tail is not None:
             self.done.update(id(node) for node in tail.absorbed)
         return tail

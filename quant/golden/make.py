@@ -147,6 +147,25 @@ def softmax(row: list[Fraction]) -> list[Fraction]:
     return [binary32(step * factor) for step in steps]
 
 
+def gelu_steps(acc: int, m: Fraction, so: Fraction, zo: int) -> int:
+    """Section 12; `m` without the fraction bits."""
+    f = next(n for n in (7, 6, 5, 4) if rint(binary64(Fraction(3.9) / so * 2**n)) < 2**15)
+    bound = rint(binary64(Fraction(3.9) / so * 2**f))
+    h = next(n for n in range(15) if ((2**15 - 1) // 2**n) * 2**15 // bound < 2**15)
+    factor = ((2**15 - 1) // 2**h) * 2**15 // bound
+    x = clamp(rint(binary32(binary32(Fraction(acc)) * m * 2**f)), -(2**15), 2**15 - 1)
+
+    def p(a: int, b: int) -> int:
+        return math.floor(Fraction(a * b, 2**15) + Fraction(1, 2))
+
+    w = p(max(bound - abs(x), 0), factor) * 2**h
+    v = p(-10744, w) + 20691
+    v = 4 * (p(v, w) - 5857)
+    v = p(p(v, w) + 6873, w)
+    g = max(x, 0) - p(abs(x), p(v, v))
+    return clamp(math.floor(Fraction(min(g + (2 * zo + 1) * 2 ** (f - 1), 2**15 - 1), 2**f)), 0, 255)
+
+
 def bits(x: Fraction) -> int:
     """Bit pattern of a binary32 value."""
     return struct.unpack("I", struct.pack("f", float(x)))[0]
@@ -155,7 +174,7 @@ def bits(x: Fraction) -> int:
 def vectors() -> dict:
     """All vectors, deterministic."""
     rng = random.Random(SEED)
-    found: dict = {"version": 2, "quantize": [], "dequantize": [], "requantize": [], "add": [], "functions": {}}
+    found: dict = {"version": 3, "quantize": [], "dequantize": [], "requantize": [], "add": [], "functions": {}}
     for _ in range(200):
         s, z = single(rng.choice([2.0**-6, rng.uniform(1e-4, 0.3)])), rng.randrange(256)
         v = single(float(s) * rng.choice([rng.uniform(-300, 300), rng.randrange(-300, 300) + 0.5]))
@@ -180,6 +199,13 @@ def vectors() -> dict:
         points = [single(x) for x in (0.0, 1.0, -1.0, 0.5, 4.0, -4.0, 10.0, -10.0)]
         points += [single(rng.uniform(-8, 8)) for _ in range(100)]
         found["functions"][name] = [[bits(x), bits(function(x))] for x in points]
+    found["gelu_steps"] = []
+    for so in (0.002, 0.0041, 0.0125, 0.031, 0.2, 1.5):
+        so32, zo = single(so), rng.randrange(256)
+        m = single(rng.uniform(1e-3, 1.0))
+        reach = math.ceil(6 / so / float(m))
+        accumulators = [0, 1, -1, 2**30, -(2**30), reach, -reach, *(rng.randrange(-reach, reach) for _ in range(40))]
+        found["gelu_steps"] += [[acc, float(m), float(so32), zo, gelu_steps(acc, m, so32, zo)] for acc in accumulators]
     found["rows"] = {"layer_norm": [], "softmax": []}
     for count in (1, 5, 16, 37, 200):
         row, gamma, beta = ([single(rng.gauss(0.3, 2)) for _ in range(count)] for _ in range(3))

@@ -1,6 +1,7 @@
 """The numpy reference against vectors made by exact rational arithmetic."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -96,3 +97,26 @@ def test_add_multipliers_hold_fourteen_bits_and_never_overflow(sa, sb, so):
     assert 2**13 <= max(ma, mb) <= 2**14
     assert 255 * (ma + mb) < 2**24
     assert abs(ma * 2.0**-k - np.float32(sa) / np.float64(np.float32(so))) <= 2.0 ** -(k + 1)
+
+
+def test_gelu_in_sixteen_bit_steps_matches_rational_arithmetic():
+    for acc, m, so, zo, expected in GOLDEN["gelu_steps"]:
+        steps = numerics.GeluSteps.of(so)
+        assert steps is not None
+        fine = np.float32(m) * np.float32(2.0**steps.fraction)
+        assert int(numerics.requantize_gelu(np.int32(acc), fine, steps, zo, 0, 255)) == expected
+
+
+@pytest.mark.parametrize("scale", [0.00191, 0.004, 0.0121, 0.03, 0.07, 0.5, 3.0])
+def test_gelu_in_steps_is_a_quarter_of_a_step_from_the_function(scale):
+    steps = numerics.GeluSteps.of(scale)
+    assert steps is not None
+    x = np.arange(-(2**15), 2**15)
+    real = x * scale / 2**steps.fraction
+    exact = real * 0.5 * (1 + np.array([math.erf(v / 2**0.5) for v in real]))
+    away = np.abs(steps.gelu(x) / 2**steps.fraction - exact / scale)
+    assert away.max() < (0.05 if scale > 0.01 else 0.25)
+
+
+def test_steps_too_small_for_sixteen_bits_have_no_such_gelu():
+    assert numerics.GeluSteps.of(0.0019) is None

@@ -8,7 +8,7 @@ written out: such instructions stay in the order they are emitted in.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tvm.script.ir_builder import tirx as T
 
@@ -64,8 +64,8 @@ def product(left: Expr, weights: Expr, first: int) -> Expr:
     return _call("llvm.arm.neon.vmulls.v4i32", "int32x4", *parts)
 
 
-def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr) -> Expr:
-    """Bytes clamp(rint(value) + zero, low, high) of four vectors, one after another, as four int32; 64-bit Arm.
+def packed(values: Sequence[Expr], finish: Callable[[Expr, int], Expr], low: Expr, high: Expr) -> Expr:
+    """Bytes clamp(finish(rint(value)), low, high) of four vectors, one after another, as four int32; 64-bit Arm.
 
     As `saturate.packed`: the narrowing instructions saturate, so they are the clamp.
     """
@@ -74,7 +74,7 @@ def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr) -> Expr:
         steps = [_call("llvm.aarch64.neon.fcvtns.v4i32.v4f32", "int32x4", v) for v in values[first : first + 2]]
         halves = [emit.named(_call("llvm.aarch64.neon.sqxtn.v4i16", "int16x4", s)) for s in steps]
         pair = T.Shuffle(halves, [T.int32(i) for i in range(2 * LANES)])
-        words.append(_call("llvm.sadd.sat", "int16x8", pair, emit.splat(zero, 2 * LANES)))
+        words.append(finish(emit.named(pair), 2 * LANES))
     stored = [emit.named(_call("llvm.aarch64.neon.sqxtun.v8i8", "uint8x8", w)) for w in words]
     count = 4 * LANES
     together = T.Shuffle(stored, [T.int32(i) for i in range(count)])

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import arm, emit, saturate, x86
+from edgevision.compiler.kernels import arm, emit, gelu, saturate, x86
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.functions import FUNCTIONS, Arithmetic
 from edgevision.compiler.simd import Simd
@@ -71,6 +71,8 @@ class Store:
         pitch, offset: elements from one pixel to the next in the output, and of the first.
         zero_offset: of the kernel's first channel among the zero points, when it makes one group of a layer.
         bounded: whether the value, in steps, is known to stay below 2^30.
+        gelu: extra input with the parameters of a GELU on 16-bit steps (`gelu.PARAMETERS`), taken last; then the value
+            has fraction bits.
     """
 
     dtype: str = "float32"
@@ -81,6 +83,7 @@ class Store:
     offset: int = 0
     zero_offset: int = 0
     bounded: bool = False
+    gelu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,22 @@ class ChainWriter:
         for first in range(0, fours, saturate.VECTORS):
             taken = slice(first, first + saturate.VECTORS)
             self.finish_four(values[taken], positions[taken], width, simd, together)
-        for value, (pixel, channel) in zip(values[fours:], positions[fours:], strict=True):
+        rest = values[fours:]
+        if rest and self.fills_up and self.packs(simd, width):
+            self.finish_four(rest, positions[fours:], width, simd)
+            return
+        for value, (pixel, channel) in zip(rest, positions[fours:], strict=True):
             self.finish(value, pixel, channel, width)
 
     @property
     def plain(self) -> bool:
         """Whether nothing is done to a value before it is stored."""
         return not self._chain.operations
+
+    @property
+    def fills_up(self) -> bool:
+        """Whether vectors that are left over should be finished as four, because one alone is slower than that."""
+        return self._chain.store.gelu is not None
 
     def packs(self, simd: Simd, width: int) -> bool:
         """Whether `finish_four` should take vectors of `width` lanes on this core.
@@ -171,6 +183,8 @@ class ChainWriter:
     ) -> None:
         """As `finish` for four vectors at (pixel, channel) positions, where `packs` says so.
 
+        Fewer vectors take the time of four.
+
         Args:
             together: how many follow one another in memory: 1, 2 or 4.
             by_blocks: as of `saturate.packed`; x86 only.
@@ -185,15 +199,21 @@ class ChainWriter:
                 value = self._math.mul(value, emit.splat(multiplier, width), width)
             # Arm converts to integers with saturation, whatever the size.
             if not how.bounded and not simd.neon:
-                value = T.max(T.min(value, emit.splat(high, width)), emit.splat(low, width))
+                bounds = (emit.splat(high, width), emit.splat(low, width))
+                above, below = bounds if how.gelu is None else _word_range(width)
+                value = T.max(T.min(value, above), below)
             ready.append(emit.named(value))
         least, most = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
-        offset = emit.cast(zero, "int16", 1)
+        finish = saturate.shifted_by(emit.cast(zero, "int16", 1))
+        if how.gelu is not None:
+            parameters = self._extras[how.gelu]
+            finish = lambda words, count: gelu.words(words, parameters, count, simd)  # noqa: E731
+        ready += [ready[-1]] * (saturate.VECTORS - len(ready))
         if simd.neon:
-            quads = arm.packed(ready, offset, least, most)
+            quads = arm.packed(ready, finish, least, most)
         else:
-            quads = saturate.packed(ready, offset, least, most, width, by_blocks=by_blocks)
-        for first in range(0, saturate.VECTORS, together):
+            quads = saturate.packed(ready, finish, least, most, width, by_blocks=by_blocks)
+        for first in range(0, len(values), together):
             pixel, channel = positions[first]
             address = pixel * how.pitch + how.offset + channel
             emit.store(self.output, address, saturate.part(quads, first, together, width), width * together)
@@ -269,7 +289,13 @@ class ChainWriter:
         low, high, multiplier, zero = (self._extras[how.limits][i] for i in range(4))
         if how.multiplied:
             value = self._math.mul(value, emit.splat(multiplier, width), width)
-        if how.zero_points is None:
+        if how.gelu is not None:
+            most_word, least_word = _word_range(width)
+            fine = rounded_steps(value, least_word, most_word, width)
+            steps = gelu.lanes(fine, self._extras[how.gelu], width)
+            least, most = (emit.splat(emit.cast(limit + zero, "int32", 1), width) for limit in (low, high))
+            steps = T.max(T.min(steps, most), least)
+        elif how.zero_points is None:
             steps = rounded_steps(value, emit.splat(low, width), emit.splat(high, width), width)
             steps = steps + emit.splat(emit.cast(zero, "int32", 1), width)
         else:
@@ -279,6 +305,11 @@ class ChainWriter:
             least, most = (emit.splat(emit.cast(limit, "int32", 1), width) for limit in (low, high))
             steps = T.max(T.min(steps, most), least)
         return emit.cast(steps, how.dtype, width)
+
+
+def _word_range(width: int) -> tuple[Expr, Expr]:
+    """The largest and the least int16, as float32."""
+    return emit.f32(2.0**15 - 1, width), emit.f32(-(2.0**15), width)
 
 
 def rounded_steps(value: Expr, low: Expr, high: Expr, width: int) -> Expr:

@@ -6,7 +6,7 @@ result is that of `chain.rounded_steps` plus the zero point, for values below 2^
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvm.script.ir_builder import tirx as T
 
@@ -19,12 +19,23 @@ _WORDS = {4: "llvm.x86.sse2.packssdw.128", 8: "llvm.x86.avx2.packssdw", 16: "llv
 _BYTES = {4: "llvm.x86.sse2.packuswb.128", 8: "llvm.x86.avx2.packuswb", 16: "llvm.x86.avx512.packuswb.512"}
 
 
-def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr, width: int, *, by_blocks: bool = False) -> Expr:
-    """Bytes clamp(rint(value) + zero, low, high) of four vectors, one after another, as int32 lanes of four bytes.
+#: From saturated int16 steps and their number of lanes to int16 bytes that may still leave 0..255.
+Words = Callable[[Expr, int], Expr]
+
+
+def shifted_by(zero: Expr) -> Words:
+    """Steps plus the zero point, one int16: a saturated word plus a zero point still saturates the byte."""
+    return lambda words, count: _call("llvm.sadd.sat", "int16", count, words, emit.splat(zero, count))
+
+
+def packed(
+    values: Sequence[Expr], finish: Words, low: Expr, high: Expr, width: int, *, by_blocks: bool = False
+) -> Expr:
+    """Bytes clamp(finish(rint(value)), low, high) of four vectors, one after another, as int32 lanes of four bytes.
 
     Args:
         values: float32 vectors of `width` lanes, below 2^30 in magnitude.
-        zero: the zero point, one int16.
+        finish: what is done on words, such as `shifted_by`.
         low, high: bounds, one uint8 each.
         by_blocks: whether the four vectors hold, block by block, four neighbours each of what is stored.
     """
@@ -32,8 +43,7 @@ def packed(values: Sequence[Expr], zero: Expr, low: Expr, high: Expr, width: int
     for first in range(0, VECTORS, 2):
         steps = [_call("llvm.lrint", "int32", width, v) for v in values[first : first + 2]]
         pair = _call(_WORDS[width], "int16", 2 * width, *steps)
-        # A saturated word plus a zero point still saturates the byte.
-        words.append(emit.named(_call("llvm.sadd.sat", "int16", 2 * width, pair, emit.splat(zero, 2 * width))))
+        words.append(emit.named(finish(emit.named(pair), 2 * width)))
     count = VECTORS * width
     stored = _call(_BYTES[width], "uint8", count, *words)
     stored = emit.named(T.max(T.min(stored, emit.splat(high, count)), emit.splat(low, count)))

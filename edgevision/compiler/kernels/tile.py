@@ -157,7 +157,15 @@ class DenseTile:
                 values = [emit.named(self._scaled(vector, row, first, 0, lanes)) for row, vector, first in at]
                 positions = [(pixel(row), channel + first) for row, _, first in at]
                 writer.finish_four(values, positions, lanes, self._simd, together)
-        return self._rows // rows * rows
+        done = self._rows // rows * rows
+        if not writer.fills_up:
+            return done
+        for row in range(done, self._rows):
+            for start in range(0, len(vectors), saturate.VECTORS):
+                some = vectors[start : start + saturate.VECTORS]
+                values = [emit.named(self._scaled(vector, row, first, 0, lanes)) for vector, first in some]
+                writer.finish_four(values, [(pixel(row), channel + first) for _, first in some], lanes, self._simd)
+        return self._rows
 
     def _scaled(self, vector: int, row: int, first: int, piece: int, width: int) -> Expr:
         """Lanes `piece` to `piece + width` of an accumulator, times the scale where there is one."""

@@ -19,6 +19,7 @@ from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph.geometry import Window, window_of
 from edgevision.graph.ir import Node
+from edgevision.graph.numerics import GeluSteps
 from edgevision.graph.qdq import Quant
 from edgevision.graph.transposed import channels_first
 
@@ -36,6 +37,7 @@ class Layer:
         scale: multiplier of the accumulator per channel; None for float32 weights.
         x_zero: zero point of the bytes read, 0-d or one per channel (depthwise).
         out: quantisation of the bytes written with (low, high), when the layer itself requantises.
+        gelu: how the GELU ahead of those bytes is taken; None without one.
     """
 
     weight: np.ndarray
@@ -47,6 +49,7 @@ class Layer:
     out: Quant | None = None
     low: int = 0
     high: int = 255
+    gelu: GeluSteps | None = None
 
 
 def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool) -> Layer | None:
@@ -64,6 +67,7 @@ def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool
             out=node.get("out"),
             low=int(node.get("low", 0)),
             high=int(node.get("high", 255)),
+            gelu=node.get("gelu"),
         )
     weight = graph_constants.get(node.inputs[1])
     if weight is None or weight.dtype != np.float32:
@@ -136,7 +140,7 @@ class Finish:
             return self.tail.chain(channels)
         scale = self._layer.scale
         most = math.inf if scale is None else 2.0**31 * float(np.max(scale))
-        store = self.tail.byte_store(out, self._layer.low, self._layer.high, channels, most=most)
+        store = self.tail.byte_store(out, self._layer.low, self._layer.high, channels, most=most, gelu=self._layer.gelu)
         return Chain((), store, exact=True)
 
     def group_chain(self, first: int) -> Chain:

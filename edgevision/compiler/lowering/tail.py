@@ -74,16 +74,21 @@ class Tail:
 
     def byte_store(
         self, quant: Quant, low: int, high: int, pitch: int, offset: int = 0, *, multiplied: bool = False,
-        most: float = math.inf,
+        most: float = math.inf, gelu: numerics.GeluSteps | None = None,
     ) -> Store:  # fmt: skip
         """A store of bytes of `quant`, its parameters added to the extra inputs.
 
         Args:
             most: steps the value cannot exceed, where a bound is known.
+            gelu: how the GELU ahead of the bytes is taken.
         """
         limits = self.extra(self.builder.limits_constant(quant, low, high))
         points = None if quant.per_tensor else self.extra(self.builder.constant(quant.zero_point))
-        return Store("uint8", limits, multiplied, points, pitch, offset, bounded=most < MOST_STEPS)
+        words = None
+        if gelu is not None:
+            found = [gelu.bound, gelu.factor, gelu.left, gelu.fraction, gelu.offset(quant.zero)]
+            words = self.extra(self.builder.constant(np.array(found, np.int16)))
+        return Store("uint8", limits, multiplied, points, pitch, offset, bounded=most < MOST_STEPS, gelu=words)
 
     @property
     def dtype(self) -> str:
