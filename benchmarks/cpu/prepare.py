@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import onnx
+import torch
 
 from benchmarks.common import progress
 from benchmarks.cpu.catalogue import Network
@@ -61,6 +63,7 @@ def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared
     if not plain.is_file():
         progress(f"export {network.name}", 1, 1)
         folder.mkdir(parents=True, exist_ok=True)
+        _settle(model, images)
         write_atomic(plain, export(model).graph.SerializeToString())
     if network.threads_only:
         return Prepared(plain, None, images)
@@ -70,6 +73,29 @@ def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared
         step = msgspec.structs.replace(step, calibration_images=IMAGES)
         write_atomic(ours, quantize(onnx.load(str(plain)), step, split).SerializeToString())
     return Prepared(plain, ours, images)
+
+
+def _settle(model: Model, images: Sequence[np.ndarray]) -> None:
+    """Give batch norms that were never trained the statistics of `images`.
+
+    With those they start from, random weights make every layer smaller than the one before, until the scales of a
+    quantised network are a millionth of a trained one's.
+    """
+    untrained = [
+        module
+        for module in (model.module.modules() if model.module is not None else ())
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        and module.running_mean is not None
+        and not torch.any(module.running_mean)
+    ]
+    for module in untrained:
+        module.momentum = None  # the plain mean over all batches
+        module.train()
+    if untrained and model.module is not None:
+        with torch.no_grad():
+            model.module(torch.from_numpy(np.concatenate(images[:32])))
+    for module in untrained:
+        module.eval()
 
 
 def _loaded(given: str) -> Model:
