@@ -200,3 +200,13 @@ def test_custom_objects_in_a_program_are_refused(exported, tmp_path):
         archive.writestr("net/data/constants/custom_obj_0", b"x")
     with pytest.raises(UsageError, match="unexpected part"):
         load_model(str(target))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx", ".pt2"])
+def test_missing_files_and_folders_in_their_place_are_named(tmp_path, suffix):
+    absent, folder = tmp_path / f"absent{suffix}", tmp_path / f"folder{suffix}"
+    folder.mkdir()
+    for path in (absent, folder):
+        with pytest.raises(UsageError) as caught:
+            load_model(str(path)) if suffix in (".onnx", ".pt2") else load_model("cas_vit", weights=path)
+        assert str(path) in str(caught.value) and caught.value.exit_code == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from torch import nn
 from edgevision import recipe
 from edgevision.compress.apply import compress
 from edgevision.compress.compressed import Compressed
+from edgevision.compress.job import Job
 from edgevision.compress.measure import measure
 from edgevision.compress.session import session
 from edgevision.errors import AccuracyMissed, UsageError
@@ -118,6 +120,18 @@ def test_a_missed_target_leaves_the_best_point_and_says_so(tmp_path, monkeypatch
     written = Compressed.load(tmp_path / "missed").info
     assert written.ledger[-1].step == "hold_accuracy"
     assert set(written.keep_fp) <= {row.layer for row in written.sensitivity}
+
+
+def test_time_that_ran_out_while_ranking_is_not_called_a_full_search(tmp_path, monkeypatch):
+    accuracies = iter([90.0, *range(50, 90)])
+    monkeypatch.setattr("edgevision.compress.job.Job.measured", lambda *_: float(next(accuracies)))
+    ranked = Job.rank
+    monkeypatch.setattr(Job, "rank", lambda job, deadline: ranked(job, math.inf)[:2])
+    with pytest.raises(AccuracyMissed) as caught:
+        run(tmp_path / "missed", max_drop=0.5, max_minutes=5)
+    (reason,) = caught.value.reasons
+    assert "the time was up with 2 of " in reason and "every operator" not in reason
+    assert "--max-minutes" in (caught.value.fix or "")
 
 
 def test_kept_layers_are_recorded(tmp_path):
