@@ -7,7 +7,7 @@ Each function does what the command of its name does and returns what that comma
 >>> checked = api.check("cas_vit.onnx", target="rpi5")
 Traceback (most recent call last):
     ...
-edgevision.errors.UsageError: cannot read the ONNX file: No such file or directory
+edgevision.errors.UsageError: cannot read the network: No such file or directory
   where: cas_vit.onnx
 """
 

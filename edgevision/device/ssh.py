@@ -117,7 +117,10 @@ class SshDevice:
         return facts.parse(facts.read_printed(self._shell.must(facts.SCRIPT, "reading facts").decode(errors="replace")))
 
     def _start(self, flags: Sequence[str], *, before: str = "", stdin: bytes = b"") -> Answer:
-        command = f"{before}cd {self._remote} && ./runner . --json {shlex.join(flags)}"
+        # A connection that ends leaves the runner going; the board ends it itself where it has `timeout`.
+        limit = int(self._shell.timeout) + 2
+        command = f"{before}cd {self._remote} && t=; timeout 1 true 2>/dev/null && t='timeout {limit}'; "
+        command += f"$t ./runner . --json {shlex.join(flags)}"
         done = self._shell.run(command, "the run", stdin=stdin)
         where = f"{self.name}, {self._remote}"
         if done.returncode:

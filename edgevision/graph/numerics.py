@@ -139,7 +139,7 @@ class GeluSteps:
         """Of a result with this scale; None where steps are so small that the bound needs more than 16 bits.
 
         >>> GeluSteps.of(0.02), GeluSteps.of(0.0001)
-        (GeluSteps(fraction=7, bound=24960, factor=21508, left=1), None)
+        (GeluSteps(fraction=7, bound=24960, factor=21507, left=1), None)
         """
         for fraction in (7, 6, 5, 4):
             bound = int(np.rint(2.0**fraction * GELU_REACH / float(F(scale))))

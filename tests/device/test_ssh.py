@@ -1,5 +1,6 @@
 """Against a real sshd on the loopback, without privileges, with keys made for the occasion."""
 
+import contextlib
 import getpass
 import platform
 import shutil
@@ -217,6 +218,19 @@ def test_a_step_that_hangs_names_host_step_limit_and_flag(board: SshDevice, fold
     with pytest.raises(DeviceError, match=r"the run took longer.*the limit is 1 s") as caught:
         board.profile(1_000_000, warmup=1_000_000, threads=8)
     assert "127.0.0.1" in str(caught.value) and "--timeout" in str(caught.value)
+    ends = time.monotonic() + 20
+    while hung_runners() and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert not hung_runners()
+
+
+def hung_runners() -> list[str]:
+    """Command lines of the runners the step above started."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if line.startswith("./runner") and "--warmup 1000000" in line]
 
 
 def test_a_device_is_opened_by_its_name() -> None:
