@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 os.environ["TVM_NUM_THREADS"] = "1"
@@ -92,15 +92,22 @@ def evaluated(module: Any, name: str, arguments: list[Any], number: int) -> floa
     return float(module.time_evaluator(name, tvm.cpu(), number=number, repeat=1)(*arguments).results[0])
 
 
-def onnxruntime_seconds(model: onnx.ModelProto) -> Callable[[int], float]:
-    """Mean time of one run of onnxruntime, its tensors bound once."""
+def onnxruntime_seconds(
+    model: onnx.ModelProto, given: Mapping[str, np.ndarray] | None = None
+) -> Callable[[int], float]:
+    """Mean time of one run of onnxruntime, its tensors bound once.
+
+    Args:
+        given: inputs by name, float32; normal numbers for those that are not there.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    shape = session.get_inputs()[0].shape
-    binding = session.io_binding()
-    given = onnxruntime.OrtValue.ortvalue_from_numpy(np.random.default_rng(0).standard_normal(shape, np.float32))
-    binding.bind_ortvalue_input("x", given)
+    rng, binding, known = np.random.default_rng(0), session.io_binding(), given or {}
+    for entry in session.get_inputs():
+        drawn = rng.standard_normal(entry.shape, np.float32)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(known.get(entry.name, drawn))
+        binding.bind_ortvalue_input(entry.name, value)
     result = np.empty(session.get_outputs()[0].shape, np.float32)
     binding.bind_ortvalue_output("y", onnxruntime.OrtValue.ortvalue_from_numpy(result))
 

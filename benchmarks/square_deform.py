@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,8 @@ import common
 import layer_graphs as graphs
 import numpy as np
 import onnx
-import onnxruntime
 import tvm
-from kernel_rates import evaluated, in_turns
+from kernel_rates import evaluated, in_turns, onnxruntime_seconds
 
 from edgevision import target as targets
 from edgevision.compiler.lower import lower
@@ -70,28 +68,10 @@ def kernel_seconds(model: onnx.ModelProto, family: str, target: Any, tile: int =
     return lambda number: evaluated(module, call.kernel, tensors, number)
 
 
-def onnxruntime_seconds(model: onnx.ModelProto) -> Callable[[int], float]:
-    """Mean time of one run of onnxruntime; offsets are whole pixels."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    rng, binding = np.random.default_rng(0), session.io_binding()
-    for given in session.get_inputs():
-        x = rng.standard_normal(given.shape, np.float32)
-        if given.name == "D":
-            grid = np.array([axis for u in (-1, 0, 1) for v in (-1, 0, 1) for axis in (u, v)], np.float32)
-            x = (dilations(given.shape[2], 1) - 1) * grid.reshape(1, -1, 1, 1)
-        binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(x.astype(np.float32)))
-    result = np.empty(session.get_outputs()[0].shape, np.float32)
-    binding.bind_ortvalue_output("y", onnxruntime.OrtValue.ortvalue_from_numpy(result))
-
-    def seconds(number: int) -> float:
-        start = time.perf_counter()
-        for _ in range(number):
-            session.run_with_iobinding(binding)
-        return (time.perf_counter() - start) / number
-
-    return seconds
+def offsets(size: int) -> np.ndarray:
+    """Offsets (1, 18, size, size) of DeformConv that move its taps as `dilations` for every pixel."""
+    grid = np.array([axis for u in (-1, 0, 1) for v in (-1, 0, 1) for axis in (u, v)], np.float32)
+    return ((dilations(size, 1) - 1) * grid.reshape(1, -1, 1, 1)).astype(np.float32)
 
 
 def main() -> None:
@@ -103,7 +83,7 @@ def main() -> None:
     target = resolve(targets.load(asked.target))
     rows = []
     for size, channels in SHAPES:
-        deform_conv = onnxruntime_seconds(graphs.square_as_deform_conv(size, channels))
+        deform_conv = onnxruntime_seconds(graphs.square_as_deform_conv(size, channels), {"D": offsets(size)})
         contenders: dict[str, Callable[[int], float]] = {"deform_conv": deform_conv}
         for kind, bits in KINDS.items():
             layers = [graphs.square_float32(size, channels), graphs.depthwise_float32(size, channels)]

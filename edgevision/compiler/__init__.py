@@ -5,13 +5,12 @@ program = compile_graph(onnx.load("model.onnx"), edgevision.target.load("rpi4"))
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
 
-from edgevision.compiler.coverage import Coverage, coverage
+from edgevision.compiler.coverage import Coverage, coverage, refusals
 from edgevision.compiler.program import Program
 from edgevision.errors import Unsupported
 from edgevision.graph import ir
@@ -36,7 +35,14 @@ def check(model: onnx.ModelProto, target: Target) -> Coverage:
     Raises:
         Unsupported: shapes are not static, or a quantiser cannot be expressed in integers.
     """
-    return _judged(_prepared(model), target, silent)[0]
+    graph = _prepared(model)
+    found = _coverage(graph)
+    try:
+        # The lowering a build starts with, so that both give the same answer; no kernel is compiled.
+        _lowered(graph, target, silent)
+    except Unsupported as error:
+        return replace(found, unsupported=error.reasons)
+    return found
 
 
 def compile_graph(
@@ -57,9 +63,13 @@ def compile_graph(
     from edgevision.compiler.build import program_of
     from edgevision.compiler.simd import tvm_target
 
-    found, builder = _judged(_prepared(model), target, progress)
+    graph = _prepared(model)
+    found = _coverage(graph)
+    try:
+        builder = _lowered(graph, target, progress)
+    except Unsupported as error:
+        raise replace(found, unsupported=error.reasons).refusal(target) from error
     found.require(target)
-    assert builder is not None  # nothing was refused
     made = tvm_target(target)
     if tuner is not None:
         from edgevision.compiler.tuning import replace_kernels
@@ -77,32 +87,18 @@ def _prepared(model: onnx.ModelProto) -> Graph:
     return graph
 
 
-def _judged(graph: Graph, target: Target, progress: Progress) -> tuple[Coverage, Builder | None]:
-    """What can be said of a graph, with every reason against it, and its calls where there is none.
-
-    `check` and a build both ask here, so they give the same answer. No kernel is compiled.
-    """
-    from edgevision.compiler.lower import lower
-    from edgevision.compiler.simd import simd_of, tvm_target
-
-    found = _coverage(graph)
-    try:
-        return found, lower(graph, simd_of(target), tvm_target(target), progress)
-    except Unsupported as error:
-        named = {_node_in(reason) for reason in found.unsupported}
-        more = [reason for reason in error.reasons if (node := _node_in(reason)) is None or node not in named]
-        return replace(found, unsupported=(*found.unsupported, *more)), None
-
-
-def _node_in(reason: str) -> str | None:
-    """The node a reason is about."""
-    found = re.search(r"'([^']*)'", reason)
-    return found[1] if found else None
-
-
 def _coverage(graph: Graph) -> Coverage:
-    from tvm.relax.frontend.onnx import onnx_frontend
-
     from edgevision.compiler.lower import RULES
 
-    return coverage(graph, RULES, set(onnx_frontend._get_convert_map()))
+    return coverage(graph, RULES)
+
+
+def _lowered(graph: Graph, target: Target, progress: Progress) -> Builder:
+    """The calls of a graph; every operator that stands in the way is named."""
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    from edgevision.compiler.lower import RULES, lower
+    from edgevision.compiler.simd import simd_of, tvm_target
+
+    refused = refusals(graph, RULES, set(onnx_frontend._get_convert_map()))
+    return lower(graph, simd_of(target), tvm_target(target), progress, refused)

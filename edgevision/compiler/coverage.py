@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +29,9 @@ class Coverage:
         macs, integer_macs: multiply-accumulates in all, and in integer arithmetic.
         nodes, integer_nodes: operators after integer rewriting, and how many of them are integer.
         generated, tvm: operators with a kernel of ours, and those that go through TVM's own lowering.
-        unsupported: one reason for each node that cannot be compiled.
         weight_bytes: bytes of weights as the program will hold them, before packing.
         activation_bytes: lower bound of the arena: the largest input plus output of one operator.
+        unsupported: one reason for each node that cannot be compiled; known once the graph was lowered.
     """
 
     macs: int
@@ -39,9 +40,9 @@ class Coverage:
     integer_nodes: int
     generated: tuple[OperatorCount, ...]
     tvm: tuple[OperatorCount, ...]
-    unsupported: tuple[str, ...]
     weight_bytes: int
     activation_bytes: int
+    unsupported: tuple[str, ...] = ()
 
     @property
     def float_mac_share(self) -> float:
@@ -53,6 +54,14 @@ class Coverage:
         """Share of operators that stay float, 0 to 1."""
         return 1 - self.integer_nodes / self.nodes if self.nodes else 0.0
 
+    def refusal(self, target: Target) -> Unsupported:
+        """The error for the nodes that cannot be compiled."""
+        return Unsupported(
+            f"{len(self.unsupported)} operators cannot be compiled for {target.name}",
+            fix="rewrite these operators, or leave the part out of the exported graph",
+            reasons=self.unsupported,
+        )
+
     def require(self, target: Target) -> None:
         """Raise what stands in the way of a build, every reason at once.
 
@@ -61,11 +70,7 @@ class Coverage:
             DoesNotFit: weights and activations exceed the target's memory.
         """
         if self.unsupported:
-            raise Unsupported(
-                f"{len(self.unsupported)} operators cannot be compiled for {target.name}",
-                fix="rewrite these operators, or leave the part out of the exported graph",
-                reasons=self.unsupported,
-            )
+            raise self.refusal(target)
         need, have = self.weight_bytes + self.activation_bytes, target.memory.ram_mib
         if have is not None and need > have * 2**20:
             raise DoesNotFit(
@@ -120,27 +125,38 @@ def pool_leaves_frame(node: Node, graph: Graph) -> bool:
     return any((y - 1) * s >= x + p for x, y, s, p in zip(sizes, results, strides, pads, strict=False))
 
 
-def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str]) -> Coverage:
+def refusals(graph: Graph, rules: Mapping[str, object], supported_by_tvm: set[str]) -> dict[int, str]:
+    """Why nodes cannot be compiled, by `id`, as far as their names and attributes tell."""
+    found: dict[int, str] = {}
+    for node in graph.nodes:
+        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer", "edgevision.fused")
+        if pool_leaves_frame(node, graph):
+            found[id(node)] = f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image"
+        elif foreign or (node.op not in rules and node.op not in supported_by_tvm):
+            found[id(node)] = named(node, graph, "no kernel, and TVM's importer does not know it", foreign=foreign)
+    return found
+
+
+def named(node: Node, graph: Graph, reason: str, *, foreign: bool = False) -> str:
+    """A reason against a node, with its share of the multiply-accumulates and, where it is `foreign`, its domain."""
+    total = sum(node_macs(one, graph) for one in graph.nodes)
+    share = f"{100 * node_macs(node, graph) / total:.1f} % of MACs" if total else "no MACs"
+    return f"{f'{node.domain}::' if foreign else ''}{node.op} '{node.name}' ({share}): {reason}"
+
+
+def coverage(graph: Graph, rules: Mapping[str, object]) -> Coverage:
     """Count what an integer graph is made of; nothing is built."""
     total: dict[str, list[int]] = {}
-    integer_macs = integer_nodes = 0
-    reasons: list[str] = []
-    all_macs = sum(node_macs(node, graph) for node in graph.nodes)
+    all_macs = integer_macs = integer_nodes = 0
     for node in graph.nodes:
         macs = node_macs(node, graph)
+        all_macs += macs
         count = total.setdefault(node.op, [0, 0])
         count[0] += 1
         count[1] += macs
         if _is_integer(node):
             integer_macs += macs
         integer_nodes += _on_bytes(node, graph)
-        foreign = node.domain not in ("", "ai.onnx", "edgevision.integer", "edgevision.fused")
-        if pool_leaves_frame(node, graph):
-            reasons.append(f"{node.op} '{node.name}': with ceil_mode its last window begins outside the image")
-        if foreign or (node.op not in rules and node.op not in supported_by_tvm):
-            share = f"{100 * macs / all_macs:.1f} % of MACs" if all_macs else "no MACs"
-            name = f"{node.domain}::{node.op}" if foreign else node.op
-            reasons.append(f"{name} '{node.name}' ({share}): no kernel, and TVM's importer does not know it")
     counts = {op: OperatorCount(op, c, m) for op, (c, m) in total.items()}
     return Coverage(
         macs=all_macs,
@@ -149,7 +165,6 @@ def coverage(graph: Graph, rules: dict[str, object], supported_by_tvm: set[str])
         integer_nodes=integer_nodes,
         generated=tuple(counts[op] for op in sorted(counts) if op in rules),
         tvm=tuple(counts[op] for op in sorted(counts) if op not in rules),
-        unsupported=tuple(reasons),
         weight_bytes=_weight_bytes(graph),
         activation_bytes=max((_traffic(node, graph) for node in graph.nodes), default=0),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgevision.compiler.lowering import (
@@ -46,11 +46,14 @@ RULES: dict[str, Any] = {
 }
 
 
-def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) -> Builder:
+def lower(
+    graph: Graph, simd: Simd, target: Any, progress: Progress = silent, refused: Mapping[int, str] | None = None
+) -> Builder:
     """Lower every node of `graph` (as `graph.integer.integerize` leaves it).
 
     Args:
         target: TVM's target object, for nodes that go through TVM's own lowering.
+        refused: reasons against nodes that are known beforehand, by `id` (`coverage.refusals`).
 
     Raises:
         Unsupported: operators neither we nor TVM can compile, each with its reason.
@@ -65,26 +68,30 @@ def lower(graph: Graph, simd: Simd, target: Any, progress: Progress = silent) ->
         builder.inputs.append(len(builder.storages) - 1)
         builder.put_as_onnx(name, builder.inputs[-1], typed.dtype)
     waiting: list[Node] = []
-    refused: list[str] = []
+    reasons: list[str] = []
     for index, node in enumerate(graph.nodes):
         progress("lower", index, len(graph.nodes))
+        if refused and id(node) in refused:
+            reasons += [*_flush(builder, waiting, target), refused[id(node)]]
+            _stand_in(builder, node.outputs)
+            continue
         if id(node) in builder.absorbed:
             continue
         rule = RULES.get(node.op)
         if rule is not None and not _ready(builder, node):
-            refused += _flush(builder, waiting, target)
+            reasons += _flush(builder, waiting, target)
         if rule is None or not _ready(builder, node) or not rule(builder, node):
             if node.domain == "edgevision.integer":
-                refused.append(f"{node.op} '{node.name}': no integer kernel for these shapes")
+                reasons.append(f"{node.op} '{node.name}': no integer kernel for these shapes")
                 _stand_in(builder, node.outputs)
             else:
                 waiting.append(node)
-    refused += _flush(builder, waiting, target)
-    if refused:
+    reasons += _flush(builder, waiting, target)
+    if reasons:
         raise Unsupported(
-            f"{len(refused)} operators cannot be compiled",
+            f"{len(reasons)} operators cannot be compiled",
             fix="rewrite these operators, or leave the part out of the exported graph",
-            reasons=refused,
+            reasons=reasons,
         )
     _place_outputs(builder)
     progress("lower", len(graph.nodes), len(graph.nodes))
@@ -106,8 +113,10 @@ def _flush(builder: Builder, waiting: list[Node], target: Any) -> list[str]:
     try:
         lower_run(builder, nodes, target)
     except Unsupported as error:
+        # One at a time, those at fault tell themselves; where none is, they do not go together.
+        found = [reason for node in nodes for reason in _flush(builder, [node], target)] if len(nodes) > 1 else []
         _stand_in(builder, [output for node in nodes for output in node.outputs])
-        return list(error.reasons or (f"{error.where}: {error.what}" if error.where else error.what,))
+        return found or list(error.reasons)
     return []
 
 

@@ -24,12 +24,12 @@ from edgevision.engine.network import (
     Upsample,
 )
 from edgevision.errors import UsageError
+from edgevision.graph.square import LARGEST_DILATION
 
 #: Largest channels, height or width, and bytes of one tensor.
 LARGEST_SIZE, LARGEST_TENSOR = 1 << 14, 1 << 28
 #: Most layers, and largest shift.
 MOST_LAYERS, LARGEST_SHIFT = 4096, 31
-LARGEST_DILATION = 7
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from edgevision.engine.checks import checked, parameter_shapes, tensors_of
 from edgevision.engine.network import Convolution, Header, IntegerNetwork, Layer, Parameters
 from edgevision.errors import UsageError
+from edgevision.files import write_atomic
 
 MAGIC = b"EVINTNET"
 #: Where arrays begin: multiples of this many bytes.
@@ -27,9 +28,9 @@ def write(network: IntegerNetwork, path: Path) -> None:
     """Write `network`.
 
     Raises:
-        UsageError: it contradicts itself.
+        UsageError: it contradicts itself, or the file cannot be written.
     """
-    path.write_bytes(to_bytes(network))
+    write_atomic(path, to_bytes(network))
 
 
 def read(path: Path) -> IntegerNetwork:

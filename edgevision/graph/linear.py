@@ -240,16 +240,8 @@ def _bias_values(state: Rewriting, node: Node, bias: str | None, channels: int) 
 
 def _bias_after(state: Rewriting, node: Node) -> tuple[str, str | None]:
     """The constant added to a MatMul's result, as exporters write linear layers."""
-    tensor = node.outputs[0]
-    reader = state.qdq.sole_reader(tensor)
-    if reader is None or reader.op != "Add":
-        return tensor, None
-    other = reader.inputs[1] if reader.inputs[0] == tensor else reader.inputs[0]
-    value = state.constants.get(other)
-    if value is None or value.ndim != 1 or value.size != state.shape(tensor)[-1]:
-        return tensor, None
-    state.done.add(id(reader))
-    return reader.outputs[0], other
+    channels = state.shape(node.outputs[0])[-1]
+    return state.take_added(node.outputs[0], lambda value: value.ndim == 1 and value.size == channels)
 
 
 def _not_understood(state: Rewriting, node: Node) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgevision.graph import numerics
+from edgevision.graph.functions import function_of
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.numerics import GeluSteps
 
@@ -206,7 +207,7 @@ class QdqReader:
         None too for one scale per channel, and for steps too small for section 12: those stay float in between.
         """
         reader = self.sole_reader(tensor)
-        if reader is None or reader.op != "Gelu" or reader.get("approximate", b"none") not in (b"none", "none"):
+        if reader is None or function_of(reader) != "gelu":
             return None
         after = self.sole_reader(reader.outputs[0])
         quant = self.quantizer(after) if after is not None and after.op == "QuantizeLinear" else None

@@ -13,22 +13,13 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from edgevision.graph import ir, numerics
+from edgevision.graph.functions import function_of
 from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import integerize
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.qdq import Quant
 from edgevision.graph.square import sampled
 from edgevision.graph.transposed import Spread
-
-#: Unary operators with a defined sequence of operations (NUMERICS.md section 5).
-UNARY = {
-    "Relu": "relu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "HardSwish": "hard_swish",
-    "Erf": "erf",
-    "Exp": "exp",
-}
 
 
 def run(model: onnx.ModelProto, *inputs: np.ndarray) -> list[np.ndarray]:
@@ -54,7 +45,7 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
         arguments = [get(name) for name in node.inputs if name]
         if handler is not None and node.domain in ("edgevision.integer", "edgevision.fused"):
             values[node.outputs[0]] = handler(node, *arguments)
-        elif (function := _function(node)) is not None and arguments[0].dtype == np.float32:
+        elif (function := function_of(node)) is not None and arguments[0].dtype == np.float32:
             values[node.outputs[0]] = numerics.FUNCTIONS[function](arguments[0])
         elif node.op == "Softmax" and int(node.get("axis", -1)) in (-1, arguments[0].ndim - 1):
             values[node.outputs[0]] = numerics.softmax(arguments[0])
@@ -67,16 +58,6 @@ def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
             made: Any = ReferenceEvaluator(part).run(None, {n: values[n] for n in node.inputs if n in values})
             values.update(zip(node.outputs, made, strict=True))
     return values
-
-
-def _function(node: Node) -> str | None:
-    """Name in `numerics.FUNCTIONS` of a unary operator; None where section 5 does not define it."""
-    if node.op == "Gelu":
-        return "gelu" if node.get("approximate", b"none") in (b"none", "none") else None
-    if node.op == "HardSigmoid":
-        sixth = abs(float(node.get("alpha", 0.2)) - 1 / 6) < 1e-6 and node.get("beta", 0.5) == 0.5
-        return "hard_sigmoid" if sixth else None
-    return UNARY.get(node.op)
 
 
 def _layer_norm(node: Node, arguments: list[np.ndarray | None]) -> np.ndarray:

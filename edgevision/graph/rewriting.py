@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from edgevision.graph.ir import Graph, Node, TensorType
@@ -79,6 +81,18 @@ class Rewriting:
         """Say that `tensor` holds bytes of `quant`."""
         self.qdq.quant[tensor] = quant
         self.types[tensor] = TensorType(self.types[tensor].shape, "uint8")
+
+    def take_added(self, tensor: str, fits: Callable[[np.ndarray], bool]) -> tuple[str, str | None]:
+        """The tensor after a constant that fits has been added, and the constant; `tensor` and None without one."""
+        reader = self.qdq.sole_reader(tensor)
+        if reader is None or reader.op != "Add":
+            return tensor, None
+        other = reader.inputs[1] if reader.inputs[0] == tensor else reader.inputs[0]
+        value = self.constants.get(other)
+        if value is None or not fits(value):
+            return tensor, None
+        self.done.add(id(reader))
+        return reader.outputs[0], other
 
     def take_tail(self, tensor: str, *, gelu: bool = False) -> Tail | None:
         """The quantiser behind `tensor`, taken out of the graph; behind its GELU too where the operator can do that."""

@@ -27,13 +27,6 @@ def on_square(state: Rewriting, node: Node) -> bool:
 
 def _bias_after(state: Rewriting, node: Node) -> tuple[str, str | None]:
     """The tensor after a constant of one value per channel has been added, and the constant."""
-    tensor = node.outputs[0]
-    reader = state.qdq.sole_reader(tensor)
-    if reader is None or reader.op != "Add":
-        return tensor, None
-    other = reader.inputs[1] if reader.inputs[0] == tensor else reader.inputs[0]
-    value, channels = state.constants.get(other), state.shape(tensor)[1]
-    if value is None or value.shape not in ((1, channels, 1, 1), (channels, 1, 1)):
-        return tensor, None
-    state.done.add(id(reader))
-    return reader.outputs[0], other
+    channels = state.shape(node.outputs[0])[1]
+    shapes = ((1, channels, 1, 1), (channels, 1, 1))
+    return state.take_added(node.outputs[0], lambda value: value.shape in shapes)

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgevision.zoo.deform_gather import gathered_square
+from edgevision.zoo.square import LARGEST_DILATION
 
 Variant = Literal["original", "bound", "square"]
 Order = Literal["deform_first", "pointwise_first"]
-#: Largest distance of a tap: 2 * 7 + 1 rows are what the line buffer of the published accelerator holds.
-LARGEST = 7
 
 
 class DeformConv2d(nn.Module):
@@ -44,7 +43,7 @@ class DeformConv2d(nn.Module):
         rounded: bool = True,
         *,
         stride: int = 1,
-        limits: tuple[float, float] = (1, LARGEST),
+        limits: tuple[float, float] = (1, LARGEST_DILATION),
     ) -> None:
         super().__init__()
         if depthwise and in_dim != out_dim:
@@ -68,7 +67,7 @@ class DeformConv2d(nn.Module):
             return (self.dilation(x) - 1) * _grid(x).reshape(1, 18, 1, 1)
         offsets = self.predictor(x)
         if self.variant == "bound":
-            offsets = offsets.clamp(-LARGEST, LARGEST)
+            offsets = offsets.clamp(-LARGEST_DILATION, LARGEST_DILATION)
         return straight_through_round(offsets) if self.rounded else offsets
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from edgevision.zoo.deform_gather import gathered_square
 
 #: Name of the ONNX function (`graph.square`).
 SYMBOL = "edgevision::SquareDeformConv"
@@ -28,14 +29,9 @@ def square_deform_conv(x: Tensor, dilation: Tensor, weight: Tensor, stride: int 
     Returns:
         (N, C, ceil(H / stride), ceil(W / stride)).
     """
-    channels = weight.shape[0]
     if torch.onnx.is_in_onnx_export():
+        channels = weight.shape[0]
         shape = [x.shape[0], channels, *dilation.shape[2:]]
         attributes: dict[str, Any] = {"group": channels, "strides": [stride, stride]}
         return torch.onnx.ops.symbolic(SYMBOL, (x, dilation, weight), attributes, dtype=x.dtype, shape=shape, version=1)
-    rounded = dilation.round().clamp(0, LARGEST_DILATION)
-    result = functional.conv2d(x, weight.sum(dim=(2, 3), keepdim=True), stride=stride, groups=channels)
-    for size in range(1, LARGEST_DILATION + 1):
-        dilated = functional.conv2d(x, weight, stride=stride, padding=size, dilation=size, groups=channels)
-        result = torch.where(rounded == size, dilated, result)
-    return result
+    return gathered_square(x, dilation.round().clamp(0, LARGEST_DILATION), weight, stride)

@@ -14,6 +14,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,7 @@ def _imports(path: Path) -> list[str]:
                 stream = archive.read(inside)
         else:
             stream = path.read_bytes()
-        for count, (opcode, argument) in enumerate(_opcodes(stream)):
+        for opcode, argument in islice(_opcodes(stream), _MOST_OPCODES):
             if opcode.name in ("GLOBAL", "INST"):
                 found.append(str(argument).replace(" ", "."))
             elif opcode.name == "STACK_GLOBAL":
@@ -243,8 +244,6 @@ def _imports(path: Path) -> list[str]:
                 strings.append(memo[argument])
             elif isinstance(argument, str):
                 strings.append(argument)
-            if count > _MOST_OPCODES:
-                break
     except (ValueError, StopIteration, OSError, zipfile.BadZipFile, KeyError, UnicodeDecodeError, IndexError):
         # Damaged: what was found so far still counts.
         pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from tvm.script.ir_builder import tirx as T
@@ -206,8 +207,7 @@ class ChainWriter:
         least, most = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
         finish = saturate.shifted_by(emit.cast(zero, "int16", 1))
         if how.gelu is not None:
-            parameters = self._extras[how.gelu]
-            finish = lambda words, count: gelu.words(words, parameters, count, simd)  # noqa: E731
+            finish = partial(gelu.words, parameters=self._extras[how.gelu], simd=simd)
         ready += [ready[-1]] * (saturate.VECTORS - len(ready))
         if simd.neon:
             quads = arm.packed(ready, finish, least, most)
@@ -292,7 +292,7 @@ class ChainWriter:
         if how.gelu is not None:
             most_word, least_word = _word_range(width)
             fine = rounded_steps(value, least_word, most_word, width)
-            steps = gelu.lanes(fine, self._extras[how.gelu], width)
+            steps = gelu.lanes(fine, width, parameters=self._extras[how.gelu])
             least, most = (emit.splat(emit.cast(limit + zero, "int32", 1), width) for limit in (low, high))
             steps = T.max(T.min(steps, most), least)
         elif how.zero_points is None:

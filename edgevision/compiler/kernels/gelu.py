@@ -7,6 +7,9 @@ them for every float they could; elsewhere the same steps run on 32-bit lanes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
@@ -21,63 +24,74 @@ _ROUND = 1 << (WORD_BITS - 1)
 _MOST = (1 << WORD_BITS) - 1
 
 
-def words(x: Expr, parameters: Buffer, count: int, simd: Simd) -> Expr:
+def words(x: Expr, count: int, *, parameters: Buffer, simd: Simd) -> Expr:
     """Bytes before their clamp, as int16, of `count` int16 steps of the linear layer's result."""
-    bound, factor, left, fraction, offset = (emit.splat(parameters[i], count) for i in range(PARAMETERS))
-
-    def multiply(a: Expr, b: Expr) -> Expr:
-        return emit.named(_product(a, b, count, simd))
-
-    def constant(value: int) -> Expr:
-        return emit.splat(T.int16(value), count)
-
-    x = emit.named(x)
-    size = emit.named(T.max(x, constant(0) - x))
-    # The least int16 has no positive: its size wraps, the difference too, and the bump is zero as it should be.
-    away = emit.named(T.max(bound - size, constant(0)))
-    away = emit.named(T.shift_left(multiply(away, factor), left))
-    bump = multiply(size, _share(away, multiply, constant))
-    difference = emit.named(T.max(x, constant(0)) - bump)
-    total = _call("llvm.sadd.sat", count, difference, offset)
-    return emit.named(T.shift_right(total, fraction))
+    name = f"llvm.aarch64.neon.sqrdmulh.v{count}i16" if simd.neon else _X86[count]
+    arithmetic = _Arithmetic(
+        [parameters[i] for i in range(PARAMETERS)],
+        count,
+        lambda value: emit.splat(T.int16(value), count),
+        lambda a, b: _call(name, count, a, b),
+        lambda a, b: _call("llvm.sadd.sat", count, a, b),
+    )
+    return arithmetic.gelu(x)
 
 
-def lanes(x: Expr, parameters: Buffer, width: int) -> Expr:
+def lanes(x: Expr, width: int, *, parameters: Buffer) -> Expr:
     """As `words`, of `width` int32 lanes within int16; for cores and widths without the instruction."""
-    loaded = [emit.cast(parameters[i], "int32", 1) for i in range(PARAMETERS)]
-    bound, factor, left, fraction, offset = (emit.splat(value, width) for value in loaded)
-
-    def constant(value: int) -> Expr:
-        return emit.i32(value, width)
-
-    def multiply(a: Expr, b: Expr) -> Expr:
-        return emit.named(T.shift_right(a * b + constant(_ROUND), constant(WORD_BITS)))
-
-    x = emit.named(x)
-    size = emit.named(T.max(x, constant(0) - x))
-    away = emit.named(T.shift_left(multiply(T.max(bound - size, constant(0)), factor), left))
-    bump = multiply(size, _share(away, multiply, constant))
-    total = T.min(T.max(x, constant(0)) - bump + offset, constant(_MOST))
-    return emit.named(T.shift_right(total, fraction))
+    arithmetic = _Arithmetic(
+        [emit.cast(parameters[i], "int32", 1) for i in range(PARAMETERS)],
+        width,
+        lambda value: emit.i32(value, width),
+        lambda a, b: T.shift_right(a * b + emit.i32(_ROUND, width), emit.i32(WORD_BITS, width)),
+        lambda a, b: T.min(a + b, emit.i32(_MOST, width)),
+    )
+    return arithmetic.gelu(x)
 
 
-def _share(away: Expr, multiply, constant) -> Expr:  # type: ignore[no-untyped-def]
-    """Phi(-|x|), with 15 fraction bits, of the distance from the bound: the square of a quartic."""
-    cubic, square, line, rest = (constant(value) for value in GELU_STEPS_P)
-    value = multiply(cubic, away) + square
-    value = emit.named(multiply(value, away) + line)
-    value = emit.named(T.shift_left(value, constant(2)))
-    root = multiply(multiply(value, away) + rest, away)
-    return multiply(root, root)
+@dataclass(frozen=True)
+class _Arithmetic:
+    """Integers of one width.
 
+    Attributes:
+        parameters: of the layer, one of each.
+        count: elements of a vector.
+        constant: a number in all of them.
+        product: (a b + 2^14) >> 15.
+        total: a + b, saturated above at int16.
+    """
 
-def _product(a: Expr, b: Expr, count: int, simd: Simd) -> Expr:
-    """(a b + 2^14) >> 15 of int16 lanes."""
-    if simd.neon:
-        return _call("llvm.aarch64.neon.sqrdmulh", count, a, b)
-    return _call(_X86[count], count, a, b)
+    parameters: Sequence[Expr]
+    count: int
+    constant: Callable[[int], Expr]
+    product: Callable[[Expr, Expr], Expr]
+    total: Callable[[Expr, Expr], Expr]
+
+    def gelu(self, x: Expr) -> Expr:
+        """The steps of NUMERICS section 12 from x to the byte before its clamp."""
+        bound, factor, left, fraction, offset = (emit.splat(value, self.count) for value in self.parameters)
+        zero = self.constant(0)
+        x = emit.named(x)
+        size = emit.named(T.max(x, zero - x))
+        # The least int16 has no positive: its size wraps, the difference too, and the bump is zero as it should be.
+        away = emit.named(T.max(bound - size, zero))
+        away = emit.named(T.shift_left(self._named(away, factor), left))
+        bump = self._named(size, self._share(away))
+        difference = emit.named(T.max(x, zero) - bump)
+        return emit.named(T.shift_right(self.total(difference, offset), fraction))
+
+    def _share(self, away: Expr) -> Expr:
+        """Phi(-|x|), with 15 fraction bits, of the distance from the bound: the square of a quartic."""
+        cubic, square, line, rest = (self.constant(value) for value in GELU_STEPS_P)
+        value = self._named(cubic, away) + square
+        value = emit.named(self._named(value, away) + line)
+        value = emit.named(T.shift_left(value, self.constant(2)))
+        root = self._named(self._named(value, away) + rest, away)
+        return self._named(root, root)
+
+    def _named(self, a: Expr, b: Expr) -> Expr:
+        return emit.named(self.product(a, b))
 
 
 def _call(name: str, count: int, *arguments: Expr) -> Expr:
-    named = f"{name}.v{count}i16" if name.startswith("llvm.aarch64") else name
-    return T.call_llvm_pure_intrin(emit.vector_type("int16", count), T.llvm_lookup_intrinsic_id(named), *arguments)
+    return T.call_llvm_pure_intrin(emit.vector_type("int16", count), T.llvm_lookup_intrinsic_id(name), *arguments)

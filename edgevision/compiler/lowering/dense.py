@@ -90,15 +90,25 @@ def layer_of(node: Node, graph_constants: dict[str, np.ndarray], *, linear: bool
     return Layer(weight, bias, None, int(node.get("group", 1)), np.zeros((), np.int32), integer=False)
 
 
-def lower_conv(builder: Builder, node: Node) -> bool:
-    """Conv, IntConv and ByteWeightConv on images."""
-    x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
+def image_layer(builder: Builder, node: Node) -> tuple[Layer, bool] | None:
+    """The layer of a convolution of images, and whether it is depthwise; None where no kernel of ours takes it."""
+    x = builder.graph.shape(node.inputs[0])
     layer = layer_of(node, builder.graph.constants, linear=False)
     if layer is None or len(x) != 4:
-        return False
+        return None
     depthwise_layer = layer.group == layer.weight.shape[0] == x[1] and layer.group > 1
     if not depthwise_layer and layer.group > MOST_GROUPS and layer.scale is None:
+        return None
+    return layer, depthwise_layer
+
+
+def lower_conv(builder: Builder, node: Node) -> bool:
+    """Conv, IntConv and ByteWeightConv on images."""
+    found = image_layer(builder, node)
+    if found is None:
         return False
+    layer, depthwise_layer = found
+    x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
     window = window_of(node.attributes, x, y, (layer.weight.shape[2], layer.weight.shape[3]))
     finish = Finish(builder, node, layer, window.out_height * window.out_width)
     if depthwise_layer:

@@ -16,7 +16,7 @@ from tvm.ir.transform import Sequential
 from tvm.relax import transform as relax_transform
 from tvm.relax.frontend.onnx import from_onnx
 
-from edgevision.compiler.coverage import node_macs
+from edgevision.compiler.coverage import named
 from edgevision.compiler.lowering.builder import Builder, Call
 from edgevision.compiler.lowering.schedule import build, legalised
 from edgevision.compiler.lowering.values import Storage
@@ -24,15 +24,12 @@ from edgevision.errors import Unsupported
 from edgevision.graph import ir
 from edgevision.graph.ir import Node
 
-#: What only changes a tensor's shape, which costs nothing here.
-_VIEWS = ("relax.reshape", "relax.flatten", "relax.expand_dims", "relax.squeeze")
-
 
 def lower_run(builder: Builder, nodes: list[Node], target: Any) -> None:
     """Lower neighbouring nodes through TVM.
 
     Raises:
-        Unsupported: TVM cannot import or legalise them; those at fault are named, each with what TVM says.
+        Unsupported: TVM cannot import or legalise them; each is named with what TVM says.
     """
     inside = {output for node in nodes for output in node.outputs}
     inputs = sorted({n for node in nodes for n in node.inputs if n and n not in inside} - set(builder.graph.constants))
@@ -41,60 +38,15 @@ def lower_run(builder: Builder, nodes: list[Node], target: Any) -> None:
     storages = {name: builder.planes(name) for name in inputs}
     model = ir.to_model(builder.graph, nodes, inputs, outputs)
     label = " + ".join(node.name for node in nodes)
-    before = len(builder.calls), len(builder.storages)
     try:
         module = _legalised(model, target)
         _Walk(builder, module, target, label).run([storages[name] for name in inputs], outputs)
     except Exception as error:
-        del builder.calls[before[0] :]
-        del builder.storages[before[1] :]
         raise Unsupported(
             "TVM could not compile operators that have no kernel of ours",
             fix="rewrite these operators, or leave the part out of the exported graph",
-            reasons=_reasons(builder, nodes, target) or _named(builder, nodes, error),
+            reasons=[named(node, builder.graph, _first_line(error)) for node in nodes],
         ) from error
-
-
-def _reasons(builder: Builder, nodes: list[Node], target: Any) -> list[str]:
-    """What TVM says of each node that it cannot compile even alone."""
-    found = []
-    for node in nodes:
-        constants = builder.graph.constants
-        inputs = list(dict.fromkeys(name for name in node.inputs if name and name not in constants))
-        outputs = [name for name in node.outputs if name]
-        try:
-            module = _legalised(ir.to_model(builder.graph, [node], inputs, outputs), target)
-            left = _unlowered(module)
-            if left:
-                found += _named(builder, [node], Unsupported(f"TVM leaves {', '.join(left)} without a kernel"))
-        except Exception as error:  # TVM raises what it likes
-            found += _named(builder, [node], error)
-    return found
-
-
-def _unlowered(module: Any) -> list[str]:
-    """Operators of a legalised module that are neither kernels nor views, and bindings that are no tensors."""
-    found = []
-    for block in module["main"].body.blocks:
-        for binding in block.bindings:
-            value = binding.value
-            if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op):
-                if value.op.name != "relax.call_tir" and value.op.name not in _VIEWS:
-                    found.append(value.op.name)
-            elif not isinstance(value, (tvm.ir.GenericConst, relax.Tuple, relax.TupleGetItem, relax.Var)):
-                found.append(type(value).__name__)
-    return found
-
-
-def _named(builder: Builder, nodes: list[Node], error: Exception) -> list[str]:
-    """One reason for each node, with its share of the multiply-accumulates."""
-    total = sum(node_macs(node, builder.graph) for node in builder.graph.nodes)
-    lines = []
-    for node in nodes:
-        macs = node_macs(node, builder.graph)
-        share = f"{100 * macs / total:.1f} % of MACs" if total and macs else "no MACs"
-        lines.append(f"{node.op} '{node.name}' ({share}): {_first_line(error)}")
-    return lines
 
 
 def _first_line(error: Exception) -> str:
@@ -148,7 +100,7 @@ class _Walk:
         if isinstance(expression, relax.Call) and isinstance(expression.op, tvm.ir.Op):
             if expression.op.name == "relax.call_tir":
                 return self._call(expression)
-            if expression.op.name in _VIEWS:
+            if expression.op.name in ("relax.reshape", "relax.flatten", "relax.expand_dims", "relax.squeeze"):
                 return self._of(expression.args[0])
             raise Unsupported(f"TVM left the operator {expression.op.name} without a kernel", where=self._label)
         return self._of(expression)

@@ -13,6 +13,7 @@ from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder, operand_of
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
+from edgevision.graph.functions import UNARY
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
 
@@ -109,7 +110,7 @@ def lower_byte_operation(builder: Builder, node: Node) -> bool:
 
 def rules() -> dict[str, Any]:
     """Operators of this file."""
-    unary = (*tails.UNARY, *tails.BINARY, "Gelu", "HardSigmoid", "Clip", "Quantize")
+    unary = (*UNARY, *tails.BINARY, "Gelu", "HardSigmoid", "Clip", "Quantize")
     found: dict[str, Any] = dict.fromkeys(unary, lower_elementwise)
     found["Dequantize"] = lower_dequantize
     for name in BYTE_OPERATIONS:

@@ -11,11 +11,10 @@ from edgevision.compiler.kernels.chain import Apply, Chain, Index, Operand, Stor
 from edgevision.compiler.lowering.builder import Builder, operand_of
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import numerics
+from edgevision.graph.functions import function_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
 
-#: Unary operators of ONNX by the name of the function that computes them.
-UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hard_swish", "Erf": "erf", "Exp": "exp"}
 #: Steps below which rounding to int32 cannot overflow (`Store.bounded`).
 MOST_STEPS = 2.0**30
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min"}
@@ -167,12 +166,9 @@ class Tail:
 
 def unary_functions(node: Node, constants: dict[str, np.ndarray]) -> list[Apply] | None:
     """The chain operations of a unary operator, or None when it has none."""
-    if node.op in UNARY:
-        return [Apply(UNARY[node.op])]
-    if node.op == "Gelu" and node.get("approximate", b"none") in (b"none", "none"):
-        return [Apply("gelu")]
-    if node.op == "HardSigmoid" and abs(float(node.get("alpha", 0.2)) - 1 / 6) < 1e-6 and node.get("beta", 0.5) == 0.5:
-        return [Apply("hard_sigmoid")]
+    function = function_of(node)
+    if function is not None:
+        return [Apply(function)]
     if node.op == "Clip":
         bounds = [constants.get(name) if name else None for name in [*node.inputs[1:3], "", ""][:2]]
         if any(name and bound is None for name, bound in zip(node.inputs[1:3], bounds, strict=False)):

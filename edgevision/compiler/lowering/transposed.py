@@ -9,20 +9,18 @@ import numpy as np
 
 from edgevision.compiler.kernels.grid import Grid
 from edgevision.compiler.lowering.builder import Builder
-from edgevision.compiler.lowering.dense import MOST_GROUPS, Finish, emit_conv, emit_depthwise, layer_of
+from edgevision.compiler.lowering.dense import Finish, emit_conv, emit_depthwise, image_layer
 from edgevision.graph.ir import Node
 from edgevision.graph.transposed import Phase, Spread, spread_of
 
 
 def lower_conv_transpose(builder: Builder, node: Node) -> bool:
     """ConvTranspose, IntConvTranspose and ByteWeightConvTranspose on images."""
+    found = image_layer(builder, node)
+    if found is None:
+        return False
+    layer, depthwise = found
     x, y = builder.graph.shape(node.inputs[0]), builder.graph.shape(node.outputs[0])
-    layer = layer_of(node, builder.graph.constants, linear=False)
-    if layer is None or len(x) != 4:
-        return False
-    depthwise = layer.group == layer.weight.shape[0] == x[1] and layer.group > 1
-    if not depthwise and layer.group > MOST_GROUPS and layer.scale is None:
-        return False
     kernel = (layer.weight.shape[2], layer.weight.shape[3])
     spread: Spread = node.get("spread") or spread_of(node.attributes, x, y, kernel)
     finish = Finish(builder, node, layer, spread.out_size[0] * spread.out_size[1])
