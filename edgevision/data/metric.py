@@ -1,0 +1,45 @@
+"""What accuracy is measured by: top-1 of networks that name an image, AP50 of those that find objects; in percent."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from edgevision.data.dataset import DataSet
+from edgevision.data.detection import DetectionSet
+
+#: "top-1": share of images whose largest output is their label. "AP50": mean over classes of the area under precision
+#: against recall, a box being right that overlaps an object by half (PASCAL VOC, COCO's AP at IoU 0.5).
+Metric = Literal["top-1", "AP50"]
+
+#: Data that every installation has, by metric.
+BUILT_IN: dict[Metric, str] = {"top-1": "digits", "AP50": "shapes"}
+
+
+class Score(Protocol):
+    """How good a network is on some images."""
+
+    @property
+    def percent(self) -> float:
+        """Value of the metric, in percent."""
+
+    @property
+    def total(self) -> int:
+        """Images it was measured on."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval, in percent."""
+
+
+def metric_of(data: DataSet | DetectionSet) -> Metric:
+    """The metric that goes with labelled images, or with images whose objects have boxes."""
+    return "AP50" if isinstance(data, DetectionSet) else "top-1"
+
+
+def key_of(metric: Metric) -> str:
+    """The metric in names of columns and fields.
+
+    >>> key_of("top-1"), key_of("AP50")
+    ('top1', 'ap50')
+    """
+    return metric.replace("-", "").lower()
