@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgevision.compress.box_scoring import BoxScoring
-from edgevision.data.dataset import DataSet, Split
+from edgevision.data.dataset import Split
 from edgevision.data.detection import DetectionSet
 from edgevision.data.evaluate import Top1
-from edgevision.data.metric import Metric, Score
+from edgevision.data.metric import AnySet, Metric, Score
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 
@@ -99,7 +99,7 @@ class LabelScoring:
         return int((answers.argmax(1) != others.argmax(1)).sum())
 
 
-def scoring_of(data: DataSet | DetectionSet, split: str = "test") -> Scoring:
+def scoring_of(data: AnySet, split: str = "test") -> Scoring:
     """How networks are judged on a split of `data`.
 
     Raises:

@@ -16,7 +16,7 @@ from edgevision.compress.pixels import fits, normalised, scaled
 from edgevision.compress.train_settings import TrainSettings
 from edgevision.data.dataset import DataSet, Split
 from edgevision.data.detection import DetectionSet
-from edgevision.data.metric import Metric
+from edgevision.data.metric import AnySet, Metric
 
 
 class Task(Protocol):
@@ -68,7 +68,7 @@ class Classification:
         return torch.stack([F.cross_entropy(head, targets, label_smoothing=smoothing) for head in heads]).mean()
 
 
-def task_of(dataset: DataSet | DetectionSet, settings: TrainSettings) -> Task:
+def task_of(dataset: AnySet, settings: TrainSettings) -> Task:
     """What networks are trained for on `dataset`.
 
     Raises:

@@ -28,9 +28,7 @@ from edgevision.compress.scoring import score, scoring_of
 from edgevision.compress.task import Task, task_of
 from edgevision.compress.train_settings import TrainSettings
 from edgevision.compress.train_state import EpochRecord, RunIdentity, TrainState, load_state, save_state
-from edgevision.data.dataset import DataSet
-from edgevision.data.detection import DetectionSet
-from edgevision.data.metric import Metric, Score
+from edgevision.data.metric import AnySet, Metric, Score
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 from edgevision.zoo.cas_vit import set_drop_path
@@ -63,7 +61,7 @@ class TrainResult:
 
 def train(
     module: nn.Module,
-    dataset: DataSet | DetectionSet,
+    dataset: AnySet,
     settings: TrainSettings,
     *,
     checkpoint: Path,
@@ -123,7 +121,7 @@ class _Run:
         self,
         module: nn.Module,
         task: Task,
-        dataset: DataSet | DetectionSet,
+        dataset: AnySet,
         settings: TrainSettings,
         rank: int,
         seed: int,

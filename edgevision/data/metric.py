@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from edgevision.data.dataset import DataSet
-from edgevision.data.detection import DetectionSet
+from edgevision.data.dataset import DataSet, Split
+from edgevision.data.detection import DetectionSet, DetectionSplit
 
 #: "top-1": share of images whose largest output is their label. "AP50": mean over classes of the area under precision
 #: against recall, a box being right that overlaps an object by half (PASCAL VOC, COCO's AP at IoU 0.5).
 Metric = Literal["top-1", "AP50"]
+
+#: Images of either kind: with a label each, or with boxes around their objects.
+AnySet: TypeAlias = DataSet | DetectionSet
+AnySplit: TypeAlias = Split | DetectionSplit
 
 #: Data that every installation has, by metric.
 BUILT_IN: dict[Metric, str] = {"top-1": "digits", "AP50": "shapes"}
@@ -31,7 +35,7 @@ class Score(Protocol):
         """95 % interval, in percent."""
 
 
-def metric_of(data: DataSet | DetectionSet) -> Metric:
+def metric_of(data: AnySet) -> Metric:
     """The metric that goes with labelled images, or with images whose objects have boxes."""
     return "AP50" if isinstance(data, DetectionSet) else "top-1"
 
