@@ -152,7 +152,7 @@ def _sizes(files: ImageFiles, images: Sequence[Annotated], problems: Problems) -
             if size is not None and size != stored:
                 problems.add(
                     "size that is not the image's",
-                    f"{image.place}: {_pixels(size)}, {files.names[image.image]} has {_pixels(stored)}",
+                    f"{image.place}: {size[0]} x {size[1]}, {files.names[image.image]} has {stored[0]} x {stored[1]}",
                 )
             size = stored
         sizes.append(size)

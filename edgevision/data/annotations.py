@@ -106,9 +106,7 @@ def checked_boxes(
         for index in np.flatnonzero(~fine).tolist():
             problems.add(kind, f"{place}: {_described(index, classes, boxes)}")
     for index in np.flatnonzero(finite & area & ~inside).tolist():
-        problems.add(
-            "box outside its image", f"{place}: {_described(index, classes, boxes)} of {size[0]} x {size[1]} pixels"
-        )
+        problems.add("box outside its image", f"{place} ({size[0]} x {size[1]}): {_described(index, classes, boxes)}")
     over = finite & area & inside & (clipped != rounded).any(1)
     if over.any():
         remarks.add("boxes over the edge of their image clipped to it", place, int(over.sum()))

@@ -78,10 +78,13 @@ class ImageFiles:
         """
         head = self._head(self.names[index], _HEAD_BYTES)
         try:
-            return Image.open(io.BytesIO(head)).size
+            width, height = Image.open(io.BytesIO(head)).size
         except Exception:
-            # The size may follow a long preamble. What no decoder knows is named with its reason here.
-            return self.image(index).size
+            width, height = 0, 0
+        if 0 < width * height <= MAX_PIXELS:
+            return width, height
+        # The size may follow a long preamble; and what cannot be used is named with its reason here.
+        return self.image(index).size
 
     def _head(self, name: str, count: int) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""`voc:PATH`: a Pascal VOC folder or archive: `JPEGImages/`, `Annotations/` and, where there is one, `ImageSets/Main/`."""
+"""`voc:PATH`: a Pascal VOC folder or archive: `JPEGImages/`, `Annotations/`, mostly `ImageSets/Main/` too."""
 
 from __future__ import annotations
 
