@@ -89,7 +89,7 @@ def test_digits_are_the_digits_of_scikit_learn():
 
 @pytest.mark.parametrize("spec", ["digit", "folders:x", "folder", "folder:", "digits:x", ""])
 def test_unknown_data_lists_what_there_is(spec):
-    with pytest.raises(UsageError, match="digits, folder:PATH or imagenet:PATH"):
+    with pytest.raises(UsageError, match="digits, folder:PATH or imagenet:PATH; with boxes voc:PATH or coco:PATH"):
         open_data(spec)
 
 
