@@ -26,7 +26,9 @@ def check_box_augmentation(how: Augmentation) -> None:
         if not 0 <= value < 1
     ]
     if reasons:
-        raise UsageError("the augmentation cannot be used with boxes", reasons=reasons, fix="change these fields of Augmentation")
+        raise UsageError(
+            "the augmentation cannot be used with boxes", reasons=reasons, fix="change these fields of Augmentation"
+        )
 
 
 def augment_with_boxes(
@@ -35,7 +37,7 @@ def augment_with_boxes(
     """Flip, scale, shift and recolour an image; its objects follow.
 
     The image is scaled about its centre and shifted inside a frame of its own size: what leaves the frame is cut off,
-    what stays empty gets the mean colour of the image. An object whose centre leaves is dropped, the others are clipped.
+    what stays empty gets the mean colour of the image. Objects whose centre leaves are dropped, others clipped.
 
     Args:
         image: uint8 (H, W, C), C 1 or 3.
@@ -68,9 +70,7 @@ def flipped(image: np.ndarray, objects: Objects) -> tuple[np.ndarray, Objects]:
     return np.ascontiguousarray(image[:, ::-1]), Objects(boxes, objects.classes, objects.difficult)
 
 
-def placed(
-    image: np.ndarray, objects: Objects, scale: float, across: float, down: float
-) -> tuple[np.ndarray, Objects]:
+def placed(image: np.ndarray, objects: Objects, scale: float, across: float, down: float) -> tuple[np.ndarray, Objects]:
     """Scale about the centre and shift, in a frame of the image's own size; boxes may lie outside it.
 
     Args:
@@ -92,9 +92,9 @@ def placed(
 
 
 def clipped(objects: Objects, width: int, height: int) -> Objects:
-    """Drop objects whose centre lies outside a frame of `width` by `height` pixels, and clip the boxes of the others."""
+    """Drop objects whose centre lies outside a frame of `width` by `height` pixels; clip the other boxes."""
     centre = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
-    boxes = np.clip(objects.boxes, 0, np.float32([width, height, width, height]))
+    boxes = np.clip(objects.boxes, 0, np.array([width, height] * 2, np.float32))
     kept = ((centre >= 0) & (centre < [width, height]) & (boxes[:, :2] < boxes[:, 2:])).all(1)
     return Objects(boxes[kept], objects.classes[kept], objects.difficult[kept])
 

@@ -75,7 +75,7 @@ def _centred(polygons: tuple[np.ndarray, ...]) -> Outline:
 
 
 def _round(radius: float, angle: float = 2 * math.pi) -> np.ndarray:
-    return _points(radius, np.linspace(0, angle, _ROUND))
+    return _points(radius, np.arange(_ROUND) * (angle / (_ROUND - 1)))
 
 
 def _points(radius: float, turns: np.ndarray) -> np.ndarray:
