@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgevision.data.metric import AnySet, metric_of
+from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
 from edgevision.recipe import FoldBatchNorm, Recipe
@@ -73,11 +73,8 @@ def _data_reasons(model: Model, recipe: Recipe, data: AnySet | None) -> list[str
     if data is None:
         return ["the recipe calibrates on images; add --data NAME"] if recipe.needs_data() else []
     reasons = []
-    if model.metric not in (None, metric_of(data)):
-        reasons.append(
-            f"{model.name} is measured by {model.metric}, images of {data.spec} by {metric_of(data)}: "
-            "a detector takes images with boxes, a classifier images with labels"
-        )
+    other = mismatch(model.name, model.metric, data.spec, metric_of(data))
+    reasons += [other] if other else []
     if recipe.needs_data() and not ("calibration" in data.splits and len(data.split("calibration"))):
         reasons.append(f"the recipe calibrates on images; {data.spec} has no calibration split")
     if data.preprocessing != model.preprocessing:

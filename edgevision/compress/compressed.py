@@ -25,7 +25,8 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     parameters: int
     macs: int
     weight_bytes: int
-    #: Accuracy (`CompressedInfo.metric`) in percent on the evaluation split, measured with onnxruntime on the ONNX file; None without data.
+    #: Accuracy in percent, by `CompressedInfo.metric` on the evaluation split, measured with onnxruntime on the ONNX
+    #: file; None without data.
     accuracy_before: float | None = None
     accuracy_after: float | None = None
     seconds: float = 0.0

@@ -50,7 +50,7 @@ class Detection:
         ]
         images, objects = scaled(np.stack([pixels for pixels, _ in pairs])), tuple(these for _, these in pairs)
         if size is not None and size != images.shape[-1]:
-            shares = np.float32([size / images.shape[-1], size / images.shape[-2]] * 2)
+            shares = np.asarray([size / images.shape[-1], size / images.shape[-2]] * 2, np.float32)
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
             objects = tuple(Objects(these.boxes * shares, these.classes, these.difficult) for these in objects)
         return normalised(images, self.split.preprocessing), objects

@@ -18,9 +18,9 @@ from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.quantize import quantize
+from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
 from edgevision.compress.sensitivity import rank_layers
-from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.session import predictor
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work

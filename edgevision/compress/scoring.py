@@ -21,13 +21,11 @@ from edgevision.progress import Progress, silent
 
 
 class Meter(Protocol):
-    """Gathers what a network answered, batch by batch.
+    """Gathers what a network answered, batch by batch."""
 
-    Attributes:
-        total: images so far.
-    """
-
-    total: int
+    @property
+    def total(self) -> int:
+        """Images so far."""
 
     def add(self, answers: Any, truths: Any) -> None:
         """Take in the answers to one batch; `UsageError` where they cannot be judged."""

@@ -40,6 +40,19 @@ def metric_of(data: AnySet) -> Metric:
     return "AP50" if isinstance(data, DetectionSet) else "top-1"
 
 
+def mismatch(name: str, metric: Metric | None, data: str, of_data: Metric) -> str | None:
+    """Why a network measured by `metric` and data measured by `of_data` do not go together; None when they do.
+
+    >>> mismatch("codenet_a", "AP50", "digits", "top-1")
+    'codenet_a finds objects, digits has images with one label each'
+    """
+    if metric in (None, of_data):
+        return None
+    does = "finds objects" if metric == "AP50" else "names images"
+    has = "images with boxes" if of_data == "AP50" else "images with one label each"
+    return f"{name} {does}, {data} has {has}"
+
+
 def key_of(metric: Metric) -> str:
     """The metric in names of columns and fields.
 

@@ -37,7 +37,8 @@ class Family:
         names: of the variants.
         preprocessing: as published.
         stride: image sides must be multiples of this, in pixels.
-        heads: state_dict paths of the layers that give the classes; the second, where there is one, is that of distillation.
+        heads: state_dict paths of the layers that give the classes; the second, where there is one, is that of
+            distillation.
         build: makes one network, weights drawn from torch's random state.
         adapt: changes a checkpoint for the size of the network it is to be loaded into; None where none depends on it.
         pretrained: the ImageNet weights a package brings; None where no package does.

@@ -60,6 +60,15 @@ def metric_of(name_or_path: str) -> Metric | None:
     return family.metric if family else None
 
 
+def published_side(name: str) -> int:
+    """Side of the images network `name` of the zoo was published with, in pixels.
+
+    >>> published_side("codenet_e")
+    512
+    """
+    return _FAMILY_OF[known_name(name)].preprocessing.height
+
+
 def full_name(name: str) -> str:
     """The name a short form stands for; every other name is returned as it is.
 
