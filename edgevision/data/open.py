@@ -12,14 +12,16 @@ from edgevision.data.digits import open_digits
 from edgevision.data.folder import open_folder
 from edgevision.data.imagenet import open_imagenet
 from edgevision.data.preprocess import Preprocessing
+from edgevision.data.shapes import open_shapes
 from edgevision.data.voc import open_voc
 from edgevision.errors import UsageError
 
 _LABELLED = {"folder": open_folder, "imagenet": open_imagenet}
 _BOXED = {"voc": open_voc, "coco": open_coco}
 _WITH_PATH = frozenset({*_LABELLED, *_BOXED})
+_WITHOUT_PATH = frozenset({"digits", "shapes"})
 _LABELLED_KINDS = "digits, folder:PATH or imagenet:PATH"
-_BOXED_KINDS = "voc:PATH or coco:PATH"
+_BOXED_KINDS = "shapes, voc:PATH or coco:PATH"
 
 
 def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
@@ -43,7 +45,7 @@ def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
 
 
 def open_detections(spec: str, preprocessing: Preprocessing | None = None) -> DetectionSet:
-    """Open `voc:PATH` or `coco:PATH`; a path may be a folder, `.tar`, `.tar.gz` or `.tgz`.
+    """Open `shapes`, `voc:PATH` or `coco:PATH`; a path may be a folder, `.tar`, `.tar.gz` or `.tgz`.
 
     Args:
         spec: what to open.
@@ -56,7 +58,7 @@ def open_detections(spec: str, preprocessing: Preprocessing | None = None) -> De
     if not has_boxes(spec):
         raise UsageError(f"expected images with boxes, got '{spec}': images with one label each", fix=_BOXED_KINDS)
     kind, _, path = absolute(spec).partition(":")
-    return _BOXED[kind](Path(path), preprocessing)
+    return _BOXED[kind](Path(path), preprocessing) if path else open_shapes(preprocessing)
 
 
 def has_boxes(spec: str) -> bool:
@@ -69,16 +71,16 @@ def has_boxes(spec: str) -> bool:
     (True, False)
     """
     known_data(spec)
-    return spec.partition(":")[0] in _BOXED
+    return spec == "shapes" or spec.partition(":")[0] in _BOXED
 
 
 def known_data(spec: str) -> None:
     """Raise `UsageError`, with the nearest kind, unless `spec` is of a known kind; nothing is read."""
     kind, colon, path = spec.partition(":")
-    if (kind == "digits" and not colon) or (kind in _WITH_PATH and path):
+    if (kind in _WITHOUT_PATH and not colon) or (kind in _WITH_PATH and path):
         return
     raise UsageError(
-        f"unknown data '{spec}'{nearest(kind, ['digits', *sorted(_WITH_PATH)])}",
+        f"unknown data '{spec}'{nearest(kind, sorted(_WITHOUT_PATH | _WITH_PATH))}",
         fix=f"{_LABELLED_KINDS}; with boxes {_BOXED_KINDS} (folder or .tar.gz)",
     )
 
