@@ -20,8 +20,7 @@ from edgevision.errors import UsageError
 _LABELLED = {"folder": open_folder, "imagenet": open_imagenet}
 _BOXED = {"voc": open_voc, "coco": open_coco}
 _WITH_PATH = frozenset({*_LABELLED, *_BOXED})
-#: Built in, without a path.
-_LABELLED_ALONE, _BOXED_ALONE = "digits", "shapes"
+_WITHOUT_PATH = frozenset({"digits", "shapes"})
 _LABELLED_KINDS = "digits, folder:PATH or imagenet:PATH"
 _BOXED_KINDS = "shapes, voc:PATH or coco:PATH"
 
@@ -82,16 +81,16 @@ def has_boxes(spec: str) -> bool:
     (True, False)
     """
     known_data(spec)
-    return spec.partition(":")[0] in (*_BOXED, _BOXED_ALONE)
+    return spec == "shapes" or spec.partition(":")[0] in _BOXED
 
 
 def known_data(spec: str) -> None:
     """Raise `UsageError`, with the nearest kind, unless `spec` is of a known kind; nothing is read."""
     kind, colon, path = spec.partition(":")
-    if (kind in (_LABELLED_ALONE, _BOXED_ALONE) and not colon) or (kind in _WITH_PATH and path):
+    if (kind in _WITHOUT_PATH and not colon) or (kind in _WITH_PATH and path):
         return
     raise UsageError(
-        f"unknown data '{spec}'{nearest(kind, [_LABELLED_ALONE, _BOXED_ALONE, *sorted(_WITH_PATH)])}",
+        f"unknown data '{spec}'{nearest(kind, sorted(_WITHOUT_PATH | _WITH_PATH))}",
         fix=f"{_LABELLED_KINDS}; with boxes {_BOXED_KINDS} (folder or .tar.gz)",
     )
 

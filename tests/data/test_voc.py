@@ -127,7 +127,8 @@ def test_batches_are_the_scaled_padded_and_normalised_images_with_their_boxes(tm
 
 
 def test_kinds_with_boxes_are_told_from_kinds_with_labels(tmp_path):
-    assert has_boxes("voc:x") and has_boxes("coco:x") and not has_boxes("folder:x")
+    assert has_boxes("voc:x") and has_boxes("coco:x") and has_boxes("shapes") and not has_boxes("folder:x")
+    assert open_detections("shapes").spec == "shapes"
     with pytest.raises(UsageError, match="one label each"):
         open_detections("digits")
     with pytest.raises(UsageError, match=r"did you mean 'voc'\?"):
