@@ -157,14 +157,13 @@ def alike(one: Detections, other: Detections) -> bool:
 
 
 def confident(found: Detections) -> Detections:
-    """Those of at least the score `CONFIDENT`."""
-    kept = found.scores >= CONFIDENT
+    """Those of at least the score `CONFIDENT`, but boxes without area, which are nothing to look at."""
+    kept = (found.scores >= CONFIDENT) & (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
     return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union; 0 for boxes without area."""
+    """Intersection over union of boxes that have an area."""
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     both = float(sides.clip(0).prod())
-    union = float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - both
-    return both / union if union > 0 else 0.0
+    return both / (float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - both)

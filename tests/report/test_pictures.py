@@ -61,9 +61,8 @@ def seen(tmp_path_factory):
 def test_what_a_network_finds_is_shown_where_it_is(seen):
     first, made = seen
     assert len(made) == 2 and [one.title for one in made[0].seen] == ["fp32", "w8a8"]
-    wanted = sorted(
-        (DATA.classes[label], *box.round(1).tolist()) for box, label in zip(first.boxes, first.classes, strict=True)
-    )
+    named = zip(first.classes, first.boxes, strict=True)
+    wanted = sorted((DATA.classes[label], *box.round(1).tolist()) for label, box in named)
     for boxes in (made[0].truths, made[0].seen[0].boxes):
         got = sorted((b.name, b.left, b.top, b.left + b.width, b.top + b.height) for b in boxes)
         assert [name for name, *_ in got] == [name for name, *_ in wanted]
