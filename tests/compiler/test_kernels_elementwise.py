@@ -45,6 +45,15 @@ def test_fused_functions_stay_close_to_the_reference(simd, name):
 
 
 @CORES
+def test_float_gelu_keeps_nan_and_is_the_identity_or_zero_far_from_zero(simd):
+    values = np.float32([np.nan, np.inf, 3e38, 7, -7, -3e38, 0, -0.0, *np.linspace(-6, 6, 24)])
+    got = one_input(simd, values, Chain((Apply("gelu"),), Store(pitch=values.size)))
+    assert np.isnan(got[0])
+    np.testing.assert_array_equal(got[1:4], values[1:4])
+    np.testing.assert_allclose(got[4:8], 0, atol=1e-7)
+
+
+@CORES
 def test_exact_chain_is_never_contracted_into_a_fused_multiply_add(simd):
     rng = np.random.default_rng(0)
     a, b, c = (rng.standard_normal(513).astype(np.float32) for _ in range(3))
