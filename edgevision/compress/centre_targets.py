@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevision.data.boxes import box_faults
+from edgevision.data.boxes import box_faults, shortened
 from edgevision.data.detection import Objects
 from edgevision.errors import UsageError
 
@@ -56,8 +56,8 @@ def centre_targets(
         overlap: see `radius`.
 
     Raises:
-        UsageError: boxes without area, not finite or with their centre outside the image, or unknown classes; all
-            images that have such are named.
+        UsageError: boxes without area, not finite or with their centre outside the image, or unknown classes; the
+            first such images are named.
     """
     rows, columns = grid
     _check(objects, classes, grid, stride)
@@ -141,6 +141,6 @@ def _check(objects: Sequence[Objects], classes: int, grid: tuple[int, int], stri
         raise UsageError(
             "the objects cannot be drawn into targets",
             where=f"a batch of {len(objects)} images",
-            reasons=reasons,
+            reasons=shortened(reasons),
             fix="clip boxes to the image and leave out those without area",
         )

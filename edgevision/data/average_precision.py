@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from edgevision.data.boxes import box_faults
+from edgevision.data.boxes import box_faults, shortened
 from edgevision.data.detection import Objects
 from edgevision.errors import ToolMissing, UsageError
 
@@ -72,7 +72,7 @@ def average_precision(detections: Sequence[Scored], truths: Sequence[Objects], c
         Precision; a class whose every object is difficult, or that has none, is left out.
 
     Raises:
-        UsageError: boxes, scores or classes that cannot be right (all images that have such are named), different
+        UsageError: boxes, scores or classes that cannot be right (the first such images are named), different
             numbers of images, or not one object that counts.
         ToolMissing: pycocotools is not installed.
     """
@@ -159,9 +159,12 @@ def _check(detections: Sequence[Scored], truths: Sequence[Objects], classes: Seq
     for image, found in enumerate(detections):
         faults = box_faults(found.boxes, found.classes, len(classes), empty_allowed=True)
         if found.scores.shape != found.classes.shape or not np.isfinite(found.scores).all():
-            faults.append(f"expected {len(found.classes)} finite scores, got {found.scores}")
+            finite = np.count_nonzero(np.isfinite(found.scores))
+            faults.append(
+                f"expected a finite score for each of {found.classes.size} boxes, got {finite} of {found.scores.size}"
+            )
         reasons += [f"detections of image {image}: {fault}" for fault in faults]
     if not reasons and not any((~these.difficult).any() for these in truths):
         reasons.append(f"expected at least one object that is not difficult, got none in {len(truths)} images")
     if reasons:
-        raise UsageError("average precision cannot be computed", where="average precision", reasons=reasons)
+        raise UsageError("average precision cannot be computed", where="average precision", reasons=shortened(reasons))

@@ -19,8 +19,11 @@ def box_faults(boxes: np.ndarray, classes: np.ndarray, known: int, *, empty_allo
     >>> box_faults(np.array([[0, 0, 4, 2], [3, 3, 3, 5]]), np.array([0, 2]), 2)
     ['expected x1 < x2 and y1 < y2, got box 1: 3, 3, 3, 5', 'expected classes from 0 to 1, got 2 for box 1']
     """
-    if boxes.shape != (len(classes), 4) or classes.ndim != 1:
-        return [f"expected boxes of shape (N, 4) and N classes, got shapes {boxes.shape} and {classes.shape}"]
+    if classes.ndim != 1 or boxes.shape != (len(classes), 4) or classes.dtype.kind not in "iu":
+        return [
+            f"expected boxes of shape (N, 4) and N integer classes, got shape {boxes.shape} and "
+            f"{classes.dtype} of shape {classes.shape}"
+        ]
     finite = np.isfinite(boxes).all(axis=1)
     sides = np.where(finite[:, None], boxes[:, 2:] - boxes[:, :2], 1)
     small = np.any(sides < 0 if empty_allowed else sides <= 0, axis=1)
@@ -35,6 +38,15 @@ def box_faults(boxes: np.ndarray, classes: np.ndarray, known: int, *, empty_allo
         shown = ", ".join(f"{classes[i]} for box {i}" for i in unknown[:_SHOWN])
         faults.append(f"expected classes from 0 to {known - 1}, got {shown}{_more(len(unknown))}")
     return faults
+
+
+def shortened(faults: list[str], most: int = 20) -> list[str]:
+    """Return the first `most` faults, and how many there are besides; a network that diverged has one in every image.
+
+    >>> shortened(["a", "b", "c"], most=1), shortened(["a"], most=1)
+    (['a', 'and 2 more like these'], ['a'])
+    """
+    return faults if len(faults) <= most else [*faults[:most], f"and {len(faults) - most} more like these"]
 
 
 def _named(boxes: np.ndarray, bad: np.ndarray) -> str:

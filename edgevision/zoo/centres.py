@@ -36,8 +36,10 @@ class Detections:
 def decode(maps: np.ndarray, *, top: int = 100, stride: int = 4, logits: bool = True) -> list[Detections]:
     """Take the places that no neighbour of their class exceeds, and put a box around each.
 
-    Equal neighbours are all kept, as in the publication: two small objects may lie in adjacent cells. Equal scores are
-    in the order of class, row and column. A negative width or height counts as 0.
+    Of equal neighbours the first in reading order is taken, the publication takes all. For floats that is the same; in
+    maps of 8 bits the peak of an object is often two cells wide, and a second box on it would be a wrong one (measured
+    on a little trained detector of blood cells: rounding its maps took AP50 from 20.0 to 16.6, and with the first alone
+    to 20.8). Equal scores are in the order of class, row and column. A negative width or height counts as 0.
 
     Args:
         maps: (N, classes + 4, h, w): centres, then width and height in cells, then offset of the centre in x and y.
@@ -59,14 +61,12 @@ def decode(maps: np.ndarray, *, top: int = 100, stride: int = 4, logits: bool = 
     ([[6.0, 3.0, 14.0, 7.0]], [0.5], [0])
     """
     maps = _checked(maps, top, stride, logits)
-    centres = maps[:, :-GEOMETRY]
-    peaks = centres == _largest_of_nine(centres)
-    return [_strongest(image, peak, top, stride, logits) for image, peak in zip(maps, peaks, strict=True)]
+    return [_strongest(image, top, stride, logits) for image in maps]
 
 
-def _strongest(maps: np.ndarray, peaks: np.ndarray, top: int, stride: int, logits: bool) -> Detections:
+def _strongest(maps: np.ndarray, top: int, stride: int, logits: bool) -> Detections:
     centres = maps[:-GEOMETRY]
-    places = np.flatnonzero(peaks)
+    places = np.flatnonzero(_peaks(centres))
     # Logits are compared and not scores: a sigmoid rounds different large logits to the same 1.
     heights = centres.ravel()[places]
     if len(places) > top:
@@ -86,15 +86,14 @@ def _strongest(maps: np.ndarray, peaks: np.ndarray, top: int, stride: int, logit
     )
 
 
-def _largest_of_nine(maps: np.ndarray) -> np.ndarray:
-    """The maximum over 3x3 neighbours, the place itself among them; nothing lies beyond the border."""
-    for axis in (-2, -1):
-        line = np.moveaxis(maps, axis, -1)
-        largest = line.copy()
-        np.maximum(largest[..., 1:], line[..., :-1], out=largest[..., 1:])
-        np.maximum(largest[..., :-1], line[..., 1:], out=largest[..., :-1])
-        maps = np.moveaxis(largest, -1, axis)
-    return maps
+def _peaks(maps: np.ndarray) -> np.ndarray:
+    """Where no neighbour of the eight is larger, and none before it in reading order is equal; bool (C, h, w)."""
+    # A border that is smaller than everything, so that every place has eight neighbours.
+    framed = np.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    of_three = np.maximum(np.maximum(framed[..., :-2], framed[..., 1:-1]), framed[..., 2:])
+    before = np.maximum(of_three[..., :-2, :], framed[..., 1:-1, :-2])
+    after = np.maximum(of_three[..., 2:, :], framed[..., 1:-1, 2:])
+    return (maps > before) & (maps >= after)
 
 
 def _checked(maps: np.ndarray, top: int, stride: int, logits: bool) -> np.ndarray:

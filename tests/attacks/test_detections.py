@@ -16,7 +16,7 @@ GOOD = Objects.of([[1, 1, 9, 9]], [0])
 
 
 def detected(boxes, scores, classes):
-    return Detections(np.asarray(boxes, np.float32), np.asarray(scores, np.float32), np.asarray(classes))
+    return Detections(np.asarray(boxes, np.float32), np.asarray(scores, np.float32), np.asarray(classes, np.int64))
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
@@ -122,13 +122,20 @@ def test_a_thousand_bad_boxes_are_not_all_listed():
     assert len(str(refused.value)) < 1000
 
 
+def test_a_thousand_bad_images_are_not_all_listed():
+    with pytest.raises(UsageError, match="and 980 more like these") as refused:
+        average_precision([detected([[1, 1, NAN, 9]], [0.5], [0])] * 1000, [GOOD] * 1000, ("a",))
+    assert len(str(refused.value)) < 3000
+
+
 @pytest.mark.parametrize(("found", "said"), [
     (detected([[9, 1, 1, 9]], [0.5], [0]), "expected x1 <= x2 and y1 <= y2, got box 0: 9, 1, 1, 9"),
     (detected([[1, 1, NAN, 9]], [0.5], [0]), "expected finite coordinates"),
-    (detected([[1, 1, 9, 9]], [NAN], [0]), "expected 1 finite scores"),
-    (detected([[1, 1, 9, 9]], [0.5, 0.5], [0]), "expected 1 finite scores"),
-    (detected([[1, 1, 9, 9]], [0.5], [0, 0]), r"expected boxes of shape \(N, 4\) and N classes"),
-    (detected([1, 1, 9, 9], [0.5], [0]), r"expected boxes of shape \(N, 4\) and N classes"),
+    (detected([[1, 1, 9, 9]], [NAN], [0]), "expected a finite score for each of 1 boxes, got 0 of 1"),
+    (detected([[1, 1, 9, 9]], [0.5, 0.5], [0]), "expected a finite score for each of 1 boxes, got 2 of 2"),
+    (detected([[1, 1, 9, 9]], [0.5], [0, 0]), r"expected boxes of shape \(N, 4\) and N integer classes"),
+    (detected([1, 1, 9, 9], [0.5], [0]), r"expected boxes of shape \(N, 4\) and N integer classes"),
+    (Detections(np.ones((1, 4)), np.ones(1), np.zeros(1)), "got shape .* and float64 of shape"),
 ])  # fmt: skip
 def test_detections_that_cannot_be_right_are_refused(found, said):
     with pytest.raises(UsageError, match=said):

@@ -19,11 +19,11 @@ def plainly(maps, top, stride, logits):
             for x in range(columns):
                 value = float(maps[c, y, x])
                 near = [
-                    float(maps[c, j, i])
+                    float(maps[c, j, i]) > value or (float(maps[c, j, i]) == value and (j, i) < (y, x))
                     for j in range(max(0, y - 1), min(rows, y + 2))
                     for i in range(max(0, x - 1), min(columns, x + 2))
                 ]
-                if value >= max(near):
+                if not any(near):
                     w, h, dx, dy = (float(v) for v in maps[classes:, y, x])
                     w, h = max(w, 0), max(h, 0)
                     box = [x + dx - w / 2, y + dy - h / 2, x + dx + w / 2, y + dy + h / 2]
@@ -64,10 +64,16 @@ def test_large_logits_rank_by_logit_where_their_scores_are_equal():
     assert lowest.scores.tolist() == [0]
 
 
-def test_equal_neighbours_are_both_objects():
+@pytest.mark.parametrize("second", [(1, 2), (2, 0), (2, 1), (2, 2)])
+def test_a_peak_two_cells_wide_is_one_object(second):
     maps = np.zeros((1, 5, 4, 4), np.float32)
-    maps[0, 0, 1, 1:3] = 1
-    assert np.count_nonzero(decode(maps, logits=False)[0].scores == 1) == 2
+    maps[0, 0, 1, 1] = maps[0, 0][second] = 1
+    found = decode(maps, logits=False)[0]
+    assert found.boxes[found.scores == 1].tolist() == [[4, 4, 4, 4]]
+
+
+def test_a_flat_map_is_one_object():
+    assert len(decode(np.zeros((1, 5, 6, 7), np.float32))[0]) == 1
 
 
 def test_a_negative_size_is_none():
