@@ -116,14 +116,12 @@ def _interleaved(
                 T.buffer_store(packed, byte if value is None else value, [write + lane * group + index])
         return
     word = None
-    for index in range(4):
-        if index < count:
-            row = emit.cast(emit.load(source, read + index * stride, width), "int32", width)
-        else:
-            row = emit.i32(128, width)
+    for index in range(count):
+        row = emit.cast(emit.load(source, read + index * stride, width), "int32", width)
         row = row if index == 0 else T.shift_left(row, emit.i32(8 * index, width))
         word = row if word is None else T.bitwise_or(word, row)
-    word = T.bitwise_xor(word, emit.i32(SIGN_BITS, width))
+    signs = SIGN_BITS if count == 4 else sum(0x80 << 8 * index for index in range(count))
+    word = T.bitwise_xor(word, emit.i32(signs, width))
     _store_words(packed, write, word, width, paired)
 
 
