@@ -8,6 +8,7 @@ import onnx
 import pytest
 from helpers.detectors import SIDE, small_detector
 
+from edgevision.api.subject import side_for
 from edgevision.cli.group import run
 from edgevision.graph.export import export
 
@@ -61,6 +62,20 @@ def test_results_name_the_metric(out, capsys):
     assert json.loads(shown.out)["metric"] == "AP50"
     assert run(["report", "--overwrite", "--out", str(out)]) == 0
     assert "AP50 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "asked", "side"),
+    [
+        ("codenet_c", "voc:VOC2007", None, 512),
+        ("codenet_c", "voc:VOC2007", 256, 256),
+        ("codenet", "coco:instances", None, 256),
+        ("codenet_c", "shapes", None, None),
+        ("cas_vit", "folder:photos", None, None),
+    ],
+)
+def test_detectors_take_their_published_side_but_of_shapes(model, data, asked, side):
+    assert side_for(model, data, asked) == side
 
 
 @pytest.mark.parametrize(
