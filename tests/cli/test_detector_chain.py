@@ -6,7 +6,7 @@ import json
 
 import onnx
 import pytest
-from helpers.detectors import SIDE, small_detector
+from helpers.finders import SIDE, small_detector
 
 from edgevision.api.subject import side_for
 from edgevision.cli.group import run

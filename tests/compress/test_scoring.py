@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.detectors import SIDE, STRIDE, few_shapes, perfect_maps
+from helpers.finders import SIDE, STRIDE, few_shapes, perfect_maps
 from helpers.networks import digits
 
 from edgevision.compress.box_scoring import BoxScoring, alike

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from helpers.detectors import SIDE, few_shapes, small_detector
+from helpers.finders import SIDE, few_shapes, small_detector
 from helpers.squares import layer, layer_inputs
 
 from edgevision.compress.fold import fold_batch_norm

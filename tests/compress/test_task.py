@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from helpers.detectors import PREPROCESSING, SIDE, SmallDetector, few_shapes
+from helpers.finders import PREPROCESSING, SIDE, SmallDetector, few_shapes
 from helpers.networks import Small, digits
 from torch.nn import functional as F
 

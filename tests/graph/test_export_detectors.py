@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.detectors import SIDE, small_detector
+from helpers.finders import SIDE, small_detector
 
 from edgevision.compress.session import predictor
 from edgevision.errors import Unsupported

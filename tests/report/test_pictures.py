@@ -10,7 +10,7 @@ import onnx
 import pytest
 from helpers.artefacts import make_network, make_profile, with_info
 from helpers.browser import look
-from helpers.detectors import PREPROCESSING, few_shapes, perfect_maps
+from helpers.finders import PREPROCESSING, few_shapes, perfect_maps
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
