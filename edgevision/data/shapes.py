@@ -19,8 +19,8 @@ from edgevision.data.shapes_scene import CLASSES, draw_scene
 VERSION = 1
 #: Images of each part.
 TRAIN_IMAGES, TEST_IMAGES = 2000, 400
-#: The mean and deviation of the pixels, to one figure.
-PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, mean=(0.5,) * 3, std=(0.2,) * 3)
+#: The mean and deviation of the pixels, nearly.
+PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, mean=(0.35,) * 3, std=(0.25,) * 3)
 _PARTS = ("train", "test")
 
 

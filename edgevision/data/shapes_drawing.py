@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -42,7 +43,7 @@ class Drawn:
     top: int
     colour: np.ndarray = field(repr=False)
 
-    @property
+    @cached_property
     def box(self) -> tuple[int, int, int, int]:
         """x1, y1, x2, y2 of the pixels that belong to it, right and bottom exclusive."""
         own = self.coverage >= HALF

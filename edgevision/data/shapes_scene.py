@@ -23,8 +23,10 @@ MOST_OBJECTS, MOST_DISTRACTORS, EMPTY_SHARE = 6, 5, 0.03
 STROKES, STRETCH, OPENINGS = (0.26, 0.42), 1.2, (1.2, 2.0)
 #: Pixels between objects, and to the border; and between the centres of their boxes.
 GAP, CENTRES_APART = 2, 8.0
-#: Distance of an object's colour from the background's and the distractors', in levels of RGB space.
-CONTRAST = 90.0
+#: Levels of each channel. Objects and distractors are light on dark, so that what has to be learnt is where lines lead.
+DARK, LIGHT = (20.0, 110.0), (150.0, 255.0)
+#: Distance of an object's colour from those of the distractors it may lie on, in levels of RGB space.
+CONTRAST = 60.0
 _PLACES, _COLOURS = 40, 16
 
 
@@ -48,7 +50,7 @@ def draw_scene(draw: np.random.Generator) -> Scene:
 
     Large objects are placed first, and one that finds no place is left out. Classes are drawn apart from sizes.
     """
-    background = draw.uniform(40, 215, 3)
+    background = draw.uniform(*DARK, 3)
     distractors = []
     for name in draw.choice(DISTRACTORS, draw.integers(0, MOST_DISTRACTORS + 1)):
         drawn = _drawn(str(name), _diameter(DISTRACTOR_DIAMETERS, draw), [background], draw)
@@ -77,7 +79,7 @@ def _drawn(name: str, diameter: float, against: Sequence[np.ndarray], draw: np.r
     axes = rotation(draw.uniform(0, math.pi))
     turn = rotation(draw.uniform(0, 2 * math.pi)) @ axes @ np.diag([longer, 1 / longer]) @ axes.T
     shape = shape.moved(diameter / 2 * turn, draw.uniform(0, 1, 2))
-    colours = draw.uniform(0, 255, (_COLOURS, 3))
+    colours = draw.uniform(*LIGHT, (_COLOURS, 3))
     far = np.linalg.norm(colours[:, None] - np.stack(against), axis=2).min(1)
     # The first that is far enough: the farthest would always be a corner of the colour space.
     colour = colours[int((far >= CONTRAST).argmax() if far.max() >= CONTRAST else far.argmax())]
