@@ -58,7 +58,8 @@ def train(
         data: "digits", "folder:PATH" or "imagenet:PATH"; for a detector "shapes", "voc:PATH" or "coco:PATH". Without
             it, what is built in.
         epochs: passes over the train split; without it, what suits the data.
-        batch: images of one step, over all processes; without it 32 (digits) or 64, or all images if they are fewer.
+        batch: images of one step, over all processes; without it 32 (digits), 16 (images with boxes) or
+            64, or all images if they are fewer.
         lr: highest learning rate; without it, what suits the model and goes with the square root of the batch.
         image_size: height and width in pixels; without it, what suits the data, or a detector's published size.
         weights: start from these instead of random ones.

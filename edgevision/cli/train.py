@@ -21,7 +21,9 @@ from edgevision.cli.console import duration
 )
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: suits the data]")
 @click.option(
-    "--batch", type=click.IntRange(2), help="Images of one step.  [default: 32 for digits, else 64; fewer if there are]"
+    "--batch",
+    type=click.IntRange(2),
+    help="Images of one step.  [default: 32 for digits, 16 with boxes, else 64; or all]",
 )
 @click.option(
     "--lr",
