@@ -77,7 +77,7 @@ def train(
     from edgevision.compress.train import train as run
     from edgevision.compress.train_settings import default_settings, fitted
     from edgevision.data import open_set
-    from edgevision.data.metric import key_of
+    from edgevision.data.metric import field_of
     from edgevision.files import refuse_overwrite
     from edgevision.zoo.weights import WeightsMeta, save_weights
 
@@ -111,7 +111,7 @@ def train(
     detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
     if done.accuracy:
-        detail[f"{key_of(done.metric)}_percent"] = round(done.accuracy.percent, 2)
+        detail[f"{field_of(done.metric)}_percent"] = round(done.accuracy.percent, 2)
     # Under torchrun every process holds the same weights; one of them writes.
     if int(os.environ.get("RANK", "0")) == 0:
         save_weights(path, done.module, WeightsMeta(name, images.classes, network.preprocessing, detail))

@@ -42,7 +42,7 @@ def command(
 ) -> None:
     """Make a network small by a recipe; writes the ONNX graph, the ledger and the ranking of its layers."""
     from edgevision import api
-    from edgevision.data.metric import key_of
+    from edgevision.data.metric import field_of
     from edgevision.report import words
 
     console = settings.console
@@ -75,7 +75,7 @@ def command(
             "folder": str(made.folder),
             "onnx_sha256": info.onnx_sha256,
             "metric": info.metric,
-            f"{key_of(info.metric)}_percent": info.ledger[-1].accuracy_after if info.ledger else None,
+            f"{field_of(info.metric)}_percent": info.ledger[-1].accuracy_after if info.ledger else None,
             "images": info.evaluated_images,
             "weight_bytes": info.ledger[-1].weight_bytes if info.ledger else None,
             "keep_fp": list(info.keep_fp),

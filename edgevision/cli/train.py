@@ -45,7 +45,7 @@ def command(
 ) -> None:
     """Train a network of the zoo; keeps the weights where compress finds them."""
     from edgevision import api
-    from edgevision.data.metric import key_of
+    from edgevision.data.metric import field_of
 
     # Of torchrun's processes one speaks.
     first = os.environ.get("RANK", "0") == "0"
@@ -69,7 +69,7 @@ def command(
             "model": trained.model,
             "data": trained.data,
             "metric": trained.metric,
-            f"{key_of(trained.metric)}_percent": accuracy.percent if accuracy else None,
+            f"{field_of(trained.metric)}_percent": accuracy.percent if accuracy else None,
             "images": accuracy.total if accuracy else 0,
             "epochs": trained.epochs,
             "seconds": trained.seconds,

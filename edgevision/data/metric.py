@@ -53,10 +53,10 @@ def mismatch(name: str, metric: Metric | None, data: str, of_data: Metric) -> st
     return f"{name} {does}, {data} has {has}"
 
 
-def key_of(metric: Metric) -> str:
+def field_of(metric: Metric) -> str:
     """The metric in names of columns and fields.
 
-    >>> key_of("top-1"), key_of("AP50")
+    >>> field_of("top-1"), field_of("AP50")
     ('top1', 'ap50')
     """
     return metric.replace("-", "").lower()

@@ -7,7 +7,7 @@ import io
 
 import msgspec
 
-from edgevision.data.metric import Metric, key_of
+from edgevision.data.metric import Metric, field_of
 from edgevision.report import words
 from edgevision.report.html import commands
 from edgevision.report.tradeoff import Group, Point, TradeOff
@@ -28,7 +28,7 @@ def as_json(trade_off: TradeOff) -> str:
 
 def as_csv(trade_off: TradeOff) -> str:
     """One line per point, full precision, the columns of `COLUMNS`."""
-    out, key = io.StringIO(), key_of(trade_off.metric)
+    out, key = io.StringIO(), field_of(trade_off.metric)
     writer = csv.DictWriter(out, [name.format(key) for name in COLUMNS], lineterminator="\n")
     writer.writeheader()
     for group in trade_off.groups:

@@ -8,7 +8,7 @@ from helpers.artefacts import make_network, make_profile
 from helpers.programs import origin
 
 from edgevision.data import open_set
-from edgevision.data.metric import BUILT_IN, key_of, metric_of
+from edgevision.data.metric import BUILT_IN, field_of, metric_of
 from edgevision.report.tradeoff import trade_off
 
 
@@ -27,4 +27,4 @@ def test_files_from_before_there_were_detectors_are_of_top_1(written):
 
 @pytest.mark.parametrize("metric", BUILT_IN)
 def test_every_metric_has_data_of_its_own(metric):
-    assert metric_of(open_set(BUILT_IN[metric])) == metric and key_of(metric).isalnum()
+    assert metric_of(open_set(BUILT_IN[metric])) == metric and field_of(metric).isalnum()
