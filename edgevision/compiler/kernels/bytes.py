@@ -75,9 +75,8 @@ class _Body:
         self._spec, self._buffers, self._writer = spec, buffers, writer
 
     def look_up(self, pixel: Any, channel: Any, width: int) -> None:
-        how = self._spec.chain.store
         index = self._writer.byte_indices(self._spec.inputs[0], pixel, channel, width)
-        emit.store(self._buffers[-1], pixel * how.pitch + how.offset + channel, self._buffers[1][index], width)
+        self._writer.put(self._buffers[1][index], pixel, channel, width)
 
     def value(self, pixel: Any, channel: Any, width: int) -> Any:
         spec, writer = self._spec, self._writer

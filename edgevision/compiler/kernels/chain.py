@@ -214,9 +214,7 @@ class ChainWriter:
         else:
             quads = saturate.packed(ready, finish, least, most, width, by_blocks=by_blocks)
         for first in range(0, len(values), together):
-            pixel, channel = positions[first]
-            address = pixel * how.pitch + how.offset + channel
-            emit.store(self.output, address, saturate.part(quads, first, together, width), width * together)
+            self.put(saturate.part(quads, first, together, width), *positions[first], width * together)
 
     def _applied(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> Expr:
         for operation in self._chain.operations:
@@ -235,33 +233,32 @@ class ChainWriter:
 
     def operand_value(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         """The operand at a position, as float32."""
-        buffer = self._extras[operand.parameter]
-        per_lane = operand.index in ("channel", "tensor", "image")
-        count = width if per_lane else 1
-        raw = emit.load(buffer, self._address(operand, pixel, channel), count)
+        raw, count = self._loaded(operand, pixel, channel, width)
         if operand.dtype != "float32":
-            raw = emit.cast(raw, "float32", count)
+            raw = self._steps(operand, raw, count)
             if operand.quant is not None:
-                quant = self._extras[operand.quant]
-                # Both are small integers, so the float difference is exact.
-                raw = self._math.mul(raw - emit.splat(quant[1], count), emit.splat(quant[0], count), count)
-        return raw if count == width else emit.splat(emit.named(raw), width)
+                raw = self._math.mul(raw, emit.splat(self._extras[operand.quant][0], count), count)
+        return _spread(raw, count, width)
 
     def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         """The bytes of an operand, less its zero point where it has one: small integers as float32, so exact."""
-        count = width if operand.index in ("channel", "tensor", "image") else 1
-        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        steps = emit.cast(raw, "float32", count)
-        if operand.quant is not None:
-            steps = steps - emit.splat(self._extras[operand.quant][1], count)
-        return steps if count == width else emit.splat(emit.named(steps), width)
+        raw, count = self._loaded(operand, pixel, channel, width)
+        return _spread(self._steps(operand, raw, count), count, width)
 
     def byte_indices(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         """The bytes of an operand as int32."""
+        raw, count = self._loaded(operand, pixel, channel, width)
+        return _spread(emit.cast(raw, "int32", count), count, width)
+
+    def _steps(self, operand: Operand, raw: Expr, count: int) -> Expr:
+        """Loaded bytes as float32, less the zero point; both are small integers, so the difference is exact."""
+        steps = emit.cast(raw, "float32", count)
+        return steps if operand.quant is None else steps - emit.splat(self._extras[operand.quant][1], count)
+
+    def _loaded(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> tuple[Expr, int]:
+        """The operand at a position as it lies in memory, and how many elements that is: `width`, or 1 for all."""
         count = width if operand.index in ("channel", "tensor", "image") else 1
-        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        index = emit.cast(raw, "int32", count)
-        return index if count == width else emit.splat(emit.named(index), width)
+        return emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count), count
 
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":
@@ -276,11 +273,14 @@ class ChainWriter:
         return image * operand.pitch + operand.offset + channel
 
     def _store(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
-        how = self._chain.store
-        address = pixel * how.pitch + how.offset + channel
-        if how.dtype != "float32":
+        if self._chain.store.dtype != "float32":
             value = self._quantised(value, channel, width)
-        emit.store(self.output, address, value, width)
+        self.put(value, pixel, channel, width)
+
+    def put(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
+        """Write `width` elements of the output from a position on."""
+        how = self._chain.store
+        emit.store(self.output, pixel * how.pitch + how.offset + channel, value, width)
 
     def _quantised(self, value: Expr, channel: Expr, width: int) -> Expr:
         how = self._chain.store
@@ -305,6 +305,11 @@ class ChainWriter:
             least, most = (emit.splat(emit.cast(limit, "int32", 1), width) for limit in (low, high))
             steps = T.max(T.min(steps, most), least)
         return emit.cast(steps, how.dtype, width)
+
+
+def _spread(value: Expr, count: int, width: int) -> Expr:
+    """One element in every lane, where there are not as many as lanes."""
+    return value if count == width else emit.splat(emit.named(value), width)
 
 
 def _word_range(width: int) -> tuple[Expr, Expr]:
