@@ -1,8 +1,8 @@
 """The register tile of every dense kernel: rows of the left operand times one panel of packed weights.
 
-float32 multiplies and adds; u8 x s8 accumulates in int32: four products at a time where the core has an instruction for
-it (`vpdpbusd`, `sdot`; `usmmla` has more of them), two of words (`vpmaddwd`), else one at a time on widened bytes. The accumulators start
-at the bias, so the tail of the kernel is only the chain.
+float32 multiplies and adds; u8 x s8 accumulates in int32: by matrices where the core has an instruction for them
+(`usmmla`), four products at a time where it sums four (`vpdpbusd`, `sdot`), two of words (`vpmaddwd`), else one at a
+time on widened bytes. The accumulators start at the bias, so the tail of the kernel is only the chain.
 """
 
 from __future__ import annotations
