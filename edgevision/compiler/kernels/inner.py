@@ -132,8 +132,8 @@ def tile_shape(simd: Simd, rows: int, channels: int, *, integer: bool) -> tuple[
     return min(rows, area // nr // step * step, 2 * most_rows), nr
 
 
-#: Rows and vectors by loop and registers, the best of those tried in llvm-mca (benchmarks/arm) that spill nothing at any
-#: pitch of the rows: six vectors of matrix products are 4 % faster where they fit, and 20 % slower where not.
+#: Rows and vectors by loop and registers, the best of those tried in llvm-mca (benchmarks/arm) that spill nothing,
+#: whatever the pitch of the rows: six vectors of matrix products are 4 % faster where they fit, else 20 % slower.
 _TILES = {
     ("lanes", 32): (5, 4), ("pairs", 32): (4, 3), ("scalar", 32): (8, 2), ("matrix", 32): (4, 4),
     ("lanes", 16): (4, 2), ("pairs", 16): (2, 2), ("scalar", 16): (4, 2),
