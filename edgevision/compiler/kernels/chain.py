@@ -235,25 +235,18 @@ class ChainWriter:
         """The operand at a position, as float32."""
         raw, count = self._loaded(operand, pixel, channel, width)
         if operand.dtype != "float32":
-            raw = self._steps(operand, raw, count)
+            raw = emit.cast(raw, "float32", count)
             if operand.quant is not None:
-                raw = self._math.mul(raw, emit.splat(self._extras[operand.quant][0], count), count)
-        return _spread(raw, count, width)
+                quant = self._extras[operand.quant]
+                # Both are small integers, so the float difference is exact.
+                raw = self._math.mul(raw - emit.splat(quant[1], count), emit.splat(quant[0], count), count)
+        return raw if count == width else emit.splat(emit.named(raw), width)
 
-    def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand, less its zero point where it has one: small integers as float32, so exact."""
+    def operand_bytes(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        """The bytes of an operand as they are."""
         raw, count = self._loaded(operand, pixel, channel, width)
-        return _spread(self._steps(operand, raw, count), count, width)
-
-    def byte_indices(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand as int32."""
-        raw, count = self._loaded(operand, pixel, channel, width)
-        return _spread(emit.cast(raw, "int32", count), count, width)
-
-    def _steps(self, operand: Operand, raw: Expr, count: int) -> Expr:
-        """Loaded bytes as float32, less the zero point; both are small integers, so the difference is exact."""
-        steps = emit.cast(raw, "float32", count)
-        return steps if operand.quant is None else steps - emit.splat(self._extras[operand.quant][1], count)
+        raw = emit.named(raw)
+        return raw if count == width else emit.splat(raw, width)
 
     def _loaded(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> tuple[Expr, int]:
         """The operand at a position as it lies in memory, and how many elements that is: `width`, or 1 for all."""
@@ -305,11 +298,6 @@ class ChainWriter:
             least, most = (emit.splat(emit.cast(limit, "int32", 1), width) for limit in (low, high))
             steps = T.max(T.min(steps, most), least)
         return emit.cast(steps, how.dtype, width)
-
-
-def _spread(value: Expr, count: int, width: int) -> Expr:
-    """One element in every lane, where there are not as many as lanes."""
-    return value if count == width else emit.splat(emit.named(value), width)
 
 
 def _word_range(width: int) -> tuple[Expr, Expr]:
