@@ -121,6 +121,6 @@ class _Body:
 
         corrections = []
         if spec.corrected[3]:
-            corrections = [emit.named(self._weighting.correction_of(ends.get(row))) for row in range(size)]
+            corrections = [self._weighting.correction_of(ends.get(row)) for row in range(size)]
         unpacked = None if self._shapes.packs_values else (emit.named(spec.v.at(batch, head)), spec.v.strides[2])
         self._weighting.each(size, lambda i, k: scores + i * pitch + k, corrections, finish, unpacked=unpacked)
