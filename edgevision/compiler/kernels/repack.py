@@ -125,16 +125,14 @@ def _interleaved(
 
 
 def _word_of_rows(source: Any, read: Any, stride: int, count: int, width: int) -> Any:
-    """int32 lanes of the bytes of four rows, of which the first `count` exist; 128 is taken off each."""
-    word = None
-    for index in range(4):
-        if index < count:
-            row = emit.cast(emit.load(source, read + index * stride, width), "int32", width)
-        else:
-            row = emit.i32(128, width)
+    """int32 lanes of the bytes of up to four of `count` rows, less 128 each; zeros behind the last row."""
+    word: Any = emit.i32(0, width)
+    for index in range(min(count, 4)):
+        row = emit.cast(emit.load(source, read + index * stride, width), "int32", width)
         row = row if index == 0 else T.shift_left(row, emit.i32(8 * index, width))
-        word = row if word is None else T.bitwise_or(word, row)
-    return emit.named(T.bitwise_xor(word, emit.i32(SIGN_BITS, width)))
+        word = row if index == 0 else T.bitwise_or(word, row)
+    signs = SIGN_BITS if count >= 4 else sum(0x80 << 8 * index for index in range(count))
+    return emit.named(T.bitwise_xor(word, emit.i32(signs, width)))
 
 
 def column_sums(
