@@ -94,7 +94,7 @@ def fit(module: nn.Module, *, clamp: bool = False) -> tuple[str, ...]:
     if beyond and not clamp:
         raise Unsupported(
             f"expected dilations from 0 to {LARGEST_DILATION}, got layers whose limits reach further",
-            fix="fit(module, clamp=True) cuts them off, which changes the network where they are reached; train on after that",
+            fix="fit(module, clamp=True) cuts them off, which changes the network where they are reached",
             reasons=[f"{name}: from {layer.limits[0]:g} to {layer.limits[1]:g}" for name, layer in beyond.items()],
         )
     notes = []

@@ -85,7 +85,7 @@ def test_the_convention_of_the_paper_is_what_is_deployed():
 
 
 def test_unknown_conventions_and_networks_without_square_layers_are_refused():
-    with pytest.raises(UsageError, match="'quantised'.*quantized"):
+    with pytest.raises(UsageError, match=r"'quantised'.*quantized"):
         adopt(loaded(), "quantised")
     with pytest.raises(UsageError, match="without"):
         adopt(torch.nn.Linear(2, 2), next(iter(CONVENTIONS)))
