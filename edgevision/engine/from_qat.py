@@ -46,7 +46,7 @@ def integer_network(network: QatNetwork, height: int, width: int) -> IntegerNetw
     if reasons:
         raise Unsupported("the engine's int16 numbers cannot hold this network", reasons=reasons,
                           fix="train longer with moving ranges, or leave channels that are always zero out")  # fmt: skip
-    groups = tuple(Group(float(group.scale()), group.zero_point) for group in network.groups)
+    groups = tuple(Group(float(group.scale().detach()), group.zero_point) for group in network.groups)
     depth = network.layer(next(step.name for step in network.steps if step.kind == "conv")).weight.shape[1]
     header = Header(
         input_shape=(depth, height, width), input_group=network.group_of(INPUT), groups=groups,
