@@ -106,6 +106,9 @@ class _Writer:
         ratio = multiplier.numpy() * 2.0**-shift
         # The engine's sums hold the input's zero point, those of ONNX do not.
         steps = bias + zeros[0] * total.numpy() * ratio - (0 if zeros[1] is None else zeros[1] + 128)
+        # The engine rounds ties up, ONNX to even: half the smallest difference of two scaled sums settles them.
+        whole = multiplier.numpy().astype(np.int64)
+        steps += (whole & -whole) * 2.0 ** -(shift + 1)
         weight = self._weight(step.name, numbers.weight, ratio * step_size / float(source.scale().detach()), layer.bits)
         constant = (steps * step_size).astype(np.float32)
         x, name = self.real(step.inputs[0]), step.name
