@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgevision.graph import numerics, resampling
+from edgevision.graph import resampling
+from edgevision.graph.bytesteps import Line, Product
 from edgevision.graph.geometry import counted_size, window_of
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
@@ -24,15 +25,10 @@ def on_sum(state: Rewriting, node: Node) -> bool:
         return False
     (first, a), (second, b) = pair
     out = tail.quant
-    triples = [numerics.add_multipliers(a.step, b.step, float(s)) for s in np.atleast_1d(out.scale)]
-    multipliers = np.array([t[:2] for t in triples], np.int32).T.copy()
-    if node.op == "Sub":
-        multipliers[1] *= -1
+    ratios = np.stack([ratio(a.scale, out), ratio(b.scale, out) * (-1 if node.op == "Sub" else 1)])
+    line = Line.of(ratios, (a.zero, b.zero), out.zero_point, per_channel_out=not out.per_tensor)
     state.as_bytes(tail.output, out)
-    state.emit(
-        "IntAdd", node, [first, second], tail.output, zeros=(a.zero, b.zero), multipliers=multipliers,
-        scale=np.array([2.0 ** -t[2] for t in triples], np.float32), out=out, low=tail.low, high=tail.high,
-    )  # fmt: skip
+    state.emit("IntAdd", node, [first, second], tail.output, line=line, out=out, low=tail.low, high=tail.high)
     return True
 
 
@@ -43,12 +39,12 @@ def on_product(state: Rewriting, node: Node) -> bool:
     if pair is None or tail is None:
         return False
     (first, a), (second, b) = pair
-    product = a.scale.astype(np.float64) * b.scale.astype(np.float64)
+    ratios = ratio(a.scale.astype(np.float64) * b.scale.astype(np.float64), tail.quant)
+    product = Product.of(ratios, (a.zero, b.zero), tail.quant.zero_point)
     state.as_bytes(tail.output, tail.quant)
     state.emit(
-        "IntMul", node, [first, second], tail.output, zeros=(a.zero, b.zero), scale=_ratio(product, tail.quant),
-        out=tail.quant, low=tail.low, high=tail.high,
-    )  # fmt: skip
+        "IntMul", node, [first, second], tail.output, product=product, out=tail.quant, low=tail.low, high=tail.high
+    )
     return True
 
 
@@ -109,10 +105,8 @@ def on_concat(state: Rewriting, node: Node) -> bool:
             continue
         name = state.new(f"{reader.outputs[0]}.{position}", state.shape(tensor), "uint8")
         state.as_bytes(name, out)
-        state.emit(
-            "IntRescale", node, [tensor], name, zeros=(quant.zero,),
-            scale=_ratio(quant.scale.astype(np.float64), out), out=out, low=0, high=255,
-        )  # fmt: skip
+        line = Line.of(ratio(quant.scale, out)[None], (quant.zero,), out.zero)
+        state.emit("IntRescale", node, [tensor], name, line=line, out=out, low=0, high=255)
         joined.append(name)
     state.done.add(id(reader))
     state.as_bytes(reader.outputs[0], out)
@@ -197,8 +191,9 @@ def on_resize(state: Rewriting, node: Node) -> bool:
     return True
 
 
-def _ratio(scale: np.ndarray, out: Quant) -> np.ndarray:
-    return np.atleast_1d(scale / out.scale.astype(np.float64)).astype(np.float32)
+def ratio(scale: np.ndarray, out: Quant) -> np.ndarray:
+    """Steps of `out` in one step of `scale`, binary64 (n,), n the scales of `out`."""
+    return np.atleast_1d(scale.astype(np.float64) / out.scale.astype(np.float64))
 
 
 RULES: dict[str, Callable[[Rewriting, Node], bool]] = {

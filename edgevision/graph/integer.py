@@ -10,7 +10,7 @@ IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to by
 IntConvTranspose   the same; `spread` is its geometry, its weight is ordered as that of a convolution
 IntSquareDeform    bytes and dilations x int8 weights of a depthwise layer; as IntConv
 IntAdd, IntMul     two byte tensors to bytes; IntAdd also subtracts
-IntRescale         bytes to bytes of another scale, clamped
+IntRescale         bytes to bytes of another scale, clamped; or times and plus constants of each channel
 IntLookup          bytes through a table of 256 bytes
 IntPool            global average of bytes, to bytes or float
 IntAveragePool     average of the bytes in a window, to bytes
@@ -30,9 +30,10 @@ from collections.abc import Callable
 import numpy as np
 
 from edgevision.errors import Unsupported
-from edgevision.graph import borders, byterules, linear, numerics, squarerule
+from edgevision.graph import borders, byteline, byterules, linear, numerics, squarerule
 from edgevision.graph.affine import as_product_and_sum
 from edgevision.graph.bytefunction import byte_function
+from edgevision.graph.bytesteps import Line
 from edgevision.graph.dilations import DOMAIN as FUSED
 from edgevision.graph.dilations import byte_dilations
 from edgevision.graph.ir import Graph, Node
@@ -115,7 +116,7 @@ class _Integerizer:
             return
         if node.inputs[0] in state.graph.constants or state.types[node.inputs[0]].dtype != "float32":
             state.refuse(node, "expected a float32 activation to quantise, got another type or a constant")
-        if not (quant.per_tensor and self._byte_function(node)):
+        if not (quant.per_tensor and (self._byte_function(node) or byteline.on_line(state, node))):
             state.emit("Quantize", node, [node.inputs[0]], node.outputs[0], quant=quant)
         state.as_bytes(node.outputs[0], quant)
 
@@ -142,11 +143,8 @@ class _Integerizer:
             if quant.equals(out) and (low, high) == (0, 255):
                 state.standard("Identity", node, [tensor], output)
                 return True
-            ratio = (quant.scale.astype(np.float64) / out.scale.astype(np.float64)).astype(np.float32)
-            state.emit(
-                "IntRescale", node, [tensor], output, zeros=(quant.zero,), scale=np.atleast_1d(ratio), out=out,
-                low=low, high=high,
-            )  # fmt: skip
+            line = Line.of(byterules.ratio(quant.scale, out)[None], (quant.zero,), out.zero)
+            state.emit("IntRescale", node, [tensor], output, line=line, out=out, low=low, high=high)
             return True
         with np.errstate(all="ignore"):
             values = function.value((np.arange(256, dtype=np.float64) - quant.zero) * np.float64(quant.scale))

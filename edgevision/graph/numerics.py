@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Version of quant/NUMERICS.md these functions follow; stands in every bundle's manifest.
-VERSION = 3
+VERSION = 4
 
 F = np.float32
 
@@ -186,18 +186,6 @@ def requantize_gelu(
     total = steps.gelu(np.rint(fine).astype(np.int64)) + steps.offset(zero_point)
     whole = np.minimum(total, (1 << WORD_BITS) - 1) >> steps.fraction
     return np.clip(whole, low, high).astype(np.uint8)
-
-
-#: Fraction bits of the multipliers of an integer addition.
-ADD_BITS = 14
-
-
-def add_multipliers(scale_a: float, scale_b: float, scale_out: float) -> tuple[int, int, int]:
-    """Section 6: integers (Ma, Mb) and shift k so that sa/so = Ma/2^k and sb/so = Mb/2^k to 14 bits."""
-    ratios = np.float64(F(scale_a)) / np.float64(F(scale_out)), np.float64(F(scale_b)) / np.float64(F(scale_out))
-    shift = ADD_BITS - 1 - int(np.floor(np.log2(max(ratios))))
-    ma, mb = (int(np.rint(r * 2.0**shift)) for r in ratios)
-    return ma, mb, shift
 
 
 def lookup_table(

@@ -210,17 +210,16 @@ def _int_gemm(node: Node, x: np.ndarray) -> np.ndarray:
 
 def _int_add(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     axis = node.attributes["out"].axis
-    (za, zb), multipliers = node.attributes["zeros"], node.attributes["multipliers"]
-    ma, mb = (m if m.size > 1 else m.reshape(()) for m in multipliers)
-    ma, mb = (_along(m, a.ndim, axis) for m in (ma, mb))
-    total = (a.astype(np.int32) - za) * ma + (b.astype(np.int32) - zb) * mb
-    return _finish(node, total, 1 if axis is None else axis)
+    return node.attributes["line"](
+        a, b, axis=1 if axis is None else axis, low=node.attributes["low"], high=node.attributes["high"]
+    )
 
 
 def _int_mul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    za, zb = node.attributes["zeros"]
-    product = (a.astype(np.int32) - za) * (b.astype(np.int32) - zb)
-    return _finish(node, product, node.attributes["out"].axis or 1)
+    axis = node.attributes["out"].axis
+    return node.attributes["product"](
+        a, b, axis=1 if axis is None else axis, low=node.attributes["low"], high=node.attributes["high"]
+    )
 
 
 def _int_matmul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -235,7 +234,8 @@ def _int_lookup(node: Node, x: np.ndarray) -> np.ndarray:
 
 
 def _int_rescale(node: Node, x: np.ndarray) -> np.ndarray:
-    return _finish(node, x.astype(np.int32) - node.attributes["zeros"][0], node.attributes["out"].axis or 1)
+    axis = 1 if x.ndim == 4 else x.ndim - 1
+    return node.attributes["line"](x, axis=axis, low=node.attributes["low"], high=node.attributes["high"])
 
 
 def _int_average(node: Node, x: np.ndarray) -> np.ndarray:

@@ -166,6 +166,25 @@ def gelu_steps(acc: int, m: Fraction, so: Fraction, zo: int) -> int:
     return clamp(math.floor(Fraction(min(g + (2 * zo + 1) * 2 ** (f - 1), 2**15 - 1), 2**f)), 0, 255)
 
 
+def line(q: list[int], ratios: list[Fraction], zeros: list[int], zo: int, term: Fraction) -> int:
+    """Section 6: a weighted sum of bytes."""
+    n = next((n for n in range(14, 0, -1) if max(map(abs, ratios)) * 2**n <= 8000), 0)
+    factors = [max(-8000, min(8000, rint(r * 2**n))) for r in ratios]
+    c = zo * 2**n + 2**n // 2 - sum(z * m for z, m in zip(zeros, factors, strict=True))
+    c = max(-(2**30), min(2**30, c + max(-(2**30), min(2**30, rint(term * 2**n)))))
+    return clamp((sum(x * m for x, m in zip(q, factors, strict=True)) + c) // 2**n, 0, 255)
+
+
+def product(a: int, b: int, za: int, zb: int, zo: int, ratio: Fraction) -> int:
+    """Section 6: a product of two bytes."""
+    choices = [(f, 0) for f in range(6, 0, -1)] + [(1, e) for e in range(1, 13)]
+    scaled = [(f, e, rint(ratio * Fraction(2) ** (f + 16 - e))) for f, e in choices]
+    f, e, m = next((found for found in scaled if found[2] < 2**15), (1, 13, 2**15 - 1))
+    h = max(-(2**15), min(2**15 - 1, ((a - za) * (b - zb) * 2**e + 1) // 2))
+    v = (h * m + 2**14) // 2**15
+    return clamp((v + (2 * zo + 1) * 2 ** (f - 1)) // 2**f, 0, 255)
+
+
 def bits(x: Fraction) -> int:
     """Bit pattern of a binary32 value."""
     return struct.unpack("I", struct.pack("f", float(x)))[0]
@@ -174,7 +193,7 @@ def bits(x: Fraction) -> int:
 def vectors() -> dict:
     """All vectors, deterministic."""
     rng = random.Random(SEED)
-    found: dict = {"version": 3, "quantize": [], "dequantize": [], "requantize": [], "add": [], "functions": {}}
+    found: dict = {"version": 4, "quantize": [], "dequantize": [], "requantize": [], "functions": {}}
     for _ in range(200):
         s, z = single(rng.choice([2.0**-6, rng.uniform(1e-4, 0.3)])), rng.randrange(256)
         v = single(float(s) * rng.choice([rng.uniform(-300, 300), rng.randrange(-300, 300) + 0.5]))
@@ -186,15 +205,17 @@ def vectors() -> dict:
     for acc in accumulators + [rng.randrange(-(2**26), 2**26) for _ in range(200)]:
         m, z = single(rng.choice([2.0**-12, 0.5, rng.uniform(1e-7, 1e-3)])), rng.randrange(256)
         found["requantize"].append([acc, float(m), z, 0, 255, requantize(acc, m, z, 0, 255)])
-    for _ in range(200):
+    found["line"], found["product"] = [], []
+    for _ in range(300):
         sa, sb, so = (single(10 ** rng.uniform(-3, 0)) for _ in range(3))
         a, b, za, zb, zo = (rng.randrange(256) for _ in range(5))
-        ra, rb = binary64(sa / so), binary64(sb / so)
-        k = 13 - math.floor(math.log2(max(ra, rb)))
-        ma, mb = rint(ra * Fraction(2) ** k), rint(rb * Fraction(2) ** k)
-        acc = (a - za) * ma + (b - zb) * mb
-        out = clamp(rint(Fraction(acc) / Fraction(2) ** k) + zo, 0, 255)
-        found["add"].append([a, b, float(sa), float(sb), float(so), za, zb, zo, out])
+        term = single(rng.choice([0, rng.uniform(-3, 3)]))
+        sign = rng.choice([1, -1])
+        out = line([a, b], [binary64(sa / so), sign * binary64(sb / so)], [za, zb], zo, binary64(term / so))
+        found["line"].append([a, b, float(sa), float(sb), float(so), za, zb, zo, sign, float(term), out])
+        so = single(float(sa) * float(sb) * 10 ** rng.uniform(-1, 3))
+        out = product(a, b, za, zb, zo, binary64(binary64(sa * sb) / so))
+        found["product"].append([a, b, float(sa), float(sb), float(so), za, zb, zo, out])
     for name, function in (("erf", erf), ("gelu", gelu), ("exp", exp), ("sigmoid", sigmoid)):
         points = [single(x) for x in (0.0, 1.0, -1.0, 0.5, 4.0, -4.0, 10.0, -10.0)]
         points += [single(rng.uniform(-8, 8)) for _ in range(100)]

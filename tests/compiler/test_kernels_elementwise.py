@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgevision.compiler.kernels import bytes as byte_kernels
-from edgevision.compiler.kernels import elementwise, layout, pool
+from edgevision.compiler.kernels import bytewords, elementwise, layout, pool, x86
 from edgevision.compiler.kernels.chain import Apply, Chain, Operand, Store
 from edgevision.graph import numerics
+from edgevision.graph.bytesteps import Line, Product
 from edgevision.graph.geometry import Window
 
 CORES = pytest.mark.parametrize("simd", cores(), ids=lambda s: f"{s.lanes}x{s.registers}-{s.dot}")
@@ -45,6 +46,15 @@ def test_fused_functions_stay_close_to_the_reference(simd, name):
 
 
 @CORES
+def test_float_gelu_keeps_nan_and_is_the_identity_or_zero_far_from_zero(simd):
+    values = np.float32([np.nan, np.inf, 3e38, 7, -7, -3e38, 0, -0.0, *np.linspace(-6, 6, 24)])
+    got = one_input(simd, values, Chain((Apply("gelu"),), Store(pitch=values.size)))
+    assert np.isnan(got[0])
+    np.testing.assert_array_equal(got[1:4], values[1:4])
+    np.testing.assert_allclose(got[4:8], 0, atol=1e-7)
+
+
+@CORES
 def test_exact_chain_is_never_contracted_into_a_fused_multiply_add(simd):
     rng = np.random.default_rng(0)
     a, b, c = (rng.standard_normal(513).astype(np.float32) for _ in range(3))
@@ -66,52 +76,74 @@ def test_quantising_rounds_ties_to_even_and_saturates(simd, seed, zero, scale):
     assert np.array_equal(got, numerics.quantize(values, scale, zero))
 
 
+def byte_kernel(simd, operation, numbers, rows, channels, indices, per_channel=False):
+    """The operation over byte tensors of (pixels, channels), (pixels, 1) or (1, channels); bytes."""
+    pixels = max(row.shape[0] for row in rows)
+    inputs = [*rows, *numbers]
+    operands = tuple(
+        Operand(i, index, row.shape[1], dtype="uint8") for i, (row, index) in enumerate(zip(rows, indices, strict=True))
+    )
+    extras = tuple((x.size, str(x.dtype)) for x in inputs)
+    spec = byte_kernels.Bytes(operation, pixels, channels, 1, operands, per_channel, len(numbers) > 1, extras)
+    got = call(byte_kernels.build("k", spec, simd), [*inputs, np.zeros(pixels * channels, np.uint8)])
+    return got.reshape(pixels, channels)
+
+
 @CORES
 @given(
-    st.integers(1, 30), st.integers(1, 90), st.booleans(), st.sampled_from(["add", "mul"]), st.booleans(),
-    st.integers(0, 2**31),
+    st.integers(1, 30), st.integers(1, 90), st.sampled_from(["one", "per channel", "per channel out"]),
+    st.integers(1, 2), st.floats(-5, 4), st.integers(0, 2**31),
 )  # fmt: skip
 @few
-def test_byte_arithmetic_is_the_reference_bit_for_bit(simd, pixels, channels, per_channel, operation, bounded, seed):
+def test_lines_of_bytes_are_the_reference_bit_for_bit(simd, pixels, channels, kind, operands, reach, seed):
     rng = np.random.default_rng(seed)
-    a, b = (rng.integers(0, 256, (pixels, channels)).astype(np.uint8) for _ in range(2))
-    za, zb, zo = (int(v) for v in rng.integers(0, 256, 3))
-    count = channels if per_channel else 1
-    if operation == "add":
-        triples = [numerics.add_multipliers(*rng.uniform(0.01, 1, 3)) for _ in range(count)]
-        multipliers = np.array([t[:2] for t in triples], np.int32).T.copy()
-        scale = np.array([2.0 ** -t[2] for t in triples], np.float32)
-        total = (a.astype(np.int32) - za) * multipliers[0] + (b.astype(np.int32) - zb) * multipliers[1]
-        given = [byte_kernels.add_factors(multipliers, scale, (za, zb))]
-    else:
-        scale = rng.uniform(1e-3, 0.1, count).astype(np.float32)
-        total = (a.astype(np.int32) - za) * (b.astype(np.int32) - zb)
-        given = [scale]
-    quants = [np.float32([1, za]), np.float32([1, zb])]
+    rows = [
+        rng.choice([0, 255, *rng.integers(0, 256, 9)], (pixels, channels)).astype(np.uint8) for _ in range(operands)
+    ]
+    zeros, zero_out = rng.integers(0, 256, operands).tolist(), int(rng.integers(0, 256))
+    count = 1 if kind == "one" else channels
+    ratios = rng.uniform(-1, 1, (operands, count)) * 2.0**reach
+    terms = rng.uniform(-300, 300, count) if kind == "per channel" else 0.0
+    line = Line.of(ratios, zeros, zero_out, terms, per_channel_out=kind == "per channel out")
     low, high = sorted(int(v) for v in rng.integers(0, 256, 2))
-    limits = np.array([low - zo, high - zo, 1, zo], np.float32)
-    inputs = [a, b, *given, *quants, limits]
-    points = (None, None) if operation == "add" else (3, 4)
-    spec = byte_kernels.Bytes(
-        operation, pixels, channels, 1,
-        (Operand(0, "tensor", channels, quant=points[0], dtype="uint8"),
-         Operand(1, "tensor", channels, quant=points[1], dtype="uint8")),
-        per_channel, Chain((), Store("uint8", 5, pitch=channels, bounded=bounded), exact=True),
-        tuple((x.size, str(x.dtype)) for x in inputs), a.size,
-    )  # fmt: skip
-    got = call(byte_kernels.build("k", spec, simd), [*inputs, np.zeros(a.size, np.uint8)])
-    assert np.array_equal(got.reshape(a.shape), numerics.requantize(total, scale, zo, low, high))
+    kernels = [byte_kernels, *([bytewords] if x86.group_of(simd) and bytewords.fits_line(line) else [])]
+    numbers = [kernel.line_numbers(line, low, high) for kernel in kernels]
+    got = byte_kernel(simd, "line", numbers, rows, channels, ["tensor"] * operands, count > 1)
+    assert np.array_equal(got, line(*rows, low=low, high=high))
+
+
+@CORES
+@given(
+    st.integers(1, 30), st.integers(1, 90), st.sampled_from(["tensor", "pixel", "image"]), st.booleans(),
+    st.floats(-12, 3), st.integers(0, 2**31),
+)  # fmt: skip
+@few
+def test_products_of_bytes_are_the_reference_bit_for_bit(simd, pixels, channels, index, per_channel, reach, seed):
+    rng = np.random.default_rng(seed)
+    shapes = {"tensor": (pixels, channels), "pixel": (pixels, 1), "image": (1, channels)}
+    a, b = (rng.integers(0, 256, shapes[kind]).astype(np.uint8) for kind in ("tensor", index))
+    za, zb, zo = (int(v) for v in rng.integers(0, 256, 3))
+    product = Product.of(rng.uniform(0.5, 1, channels if per_channel else 1) * 2.0**reach, (za, zb), zo)
+    low, high = sorted(int(v) for v in rng.integers(0, 256, 2))
+    kernels = [byte_kernels, *([bytewords] if x86.group_of(simd) and bytewords.fits_product(product) else [])]
+    numbers = [kernel.product_numbers(product, low, high) for kernel in kernels]
+    got = byte_kernel(simd, "product", numbers, [a, b], channels, ["tensor", index], product.factor.size > 1)
+    assert np.array_equal(got, product(a, b, low=low, high=high))
+
+
+def test_words_hold_ordinary_scales_and_no_others():
+    assert bytewords.fits_line(Line.of(np.array([[1.0], [0.3]]), (3, 200), 90))
+    assert not bytewords.fits_line(Line.of(np.array([[100.0], [0.3]]), (3, 200), 90))
+    assert not bytewords.fits_line(Line.of(np.array([[1.0]]), (3,), 90, np.array([1e6])))
+    assert bytewords.fits_product(Product.of(np.array([1 / 255]), (0, 0), 3))
+    assert not bytewords.fits_product(Product.of(np.array([4.0]), (0, 0), 3))
 
 
 @CORES
 def test_look_up_reads_the_table(simd):
     rng = np.random.default_rng(1)
     x, table = rng.integers(0, 256, 301).astype(np.uint8), rng.permutation(256).astype(np.uint8)
-    spec = byte_kernels.Bytes(
-        "lookup", 7, 43, 1, (Operand(0, "tensor", 43, dtype="uint8"),), False,
-        Chain((), Store("uint8", pitch=43), exact=True), ((301, "uint8"), (256, "uint8")), 301,
-    )  # fmt: skip
-    got = call(byte_kernels.build("k", spec, simd), [x, table, np.zeros(301, np.uint8)])
+    got = byte_kernel(simd, "lookup", [table], [x.reshape(7, 43)], 43, ["tensor"]).reshape(-1)
     assert np.array_equal(got, table[x])
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevision.graph import numerics
+from edgevision.graph.bytesteps import Line, Product
 from edgevision.resources import shipped
 
 GOLDEN = json.loads((shipped("quant") / "golden" / "numerics.json").read_text())
@@ -37,11 +38,15 @@ def test_requantize_matches_rational_arithmetic():
         assert int(numerics.requantize(np.int32(acc), m, z, low, high)) == expected
 
 
-def test_integer_addition_matches_rational_arithmetic():
-    for a, b, sa, sb, so, za, zb, zo, expected in GOLDEN["add"]:
-        ma, mb, k = numerics.add_multipliers(sa, sb, so)
-        total = np.int32((a - za) * ma + (b - zb) * mb)
-        assert int(numerics.requantize(total, 2.0**-k, zo, 0, 255)) == expected
+def test_lines_match_rational_arithmetic():
+    for a, b, sa, sb, so, za, zb, zo, sign, term, expected in GOLDEN["line"]:
+        line = Line.of(np.array([[sa / so], [sign * (sb / so)]]), (za, zb), zo, np.array([term / so]))
+        assert int(line(np.uint8(a), np.uint8(b))) == expected
+
+
+def test_products_match_rational_arithmetic():
+    for a, b, sa, sb, so, za, zb, zo, expected in GOLDEN["product"]:
+        assert int(Product.of(np.array([sa * sb / so]), (za, zb), zo)(np.uint8(a), np.uint8(b))) == expected
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN["functions"]))
@@ -91,12 +96,23 @@ def test_functions_are_close_to_their_definitions(x):
     assert abs(float(numerics.sigmoid(value)[0]) - 1 / (1 + exp(-x))) < 3e-7
 
 
-@given(st.floats(1e-4, 1.0), st.floats(1e-4, 1.0), st.floats(1e-4, 1.0))
-def test_add_multipliers_hold_fourteen_bits_and_never_overflow(sa, sb, so):
-    ma, mb, k = numerics.add_multipliers(sa, sb, so)
-    assert 2**13 <= max(ma, mb) <= 2**14
-    assert 255 * (ma + mb) < 2**24
-    assert abs(ma * 2.0**-k - np.float32(sa) / np.float64(np.float32(so))) <= 2.0 ** -(k + 1)
+@given(st.floats(-2, 2), st.floats(-2, 2), st.integers(0, 2**31))
+def test_lines_stay_within_an_eighth_of_a_step_of_the_real_sum(ra, rb, seed):
+    rng = np.random.default_rng(seed)
+    a, b, za, zb, zo = rng.integers(0, 256, 5)
+    real = (int(a) - int(za)) * ra + (int(b) - int(zb)) * rb + int(zo)
+    got = int(Line.of(np.array([[ra], [rb]]), (int(za), int(zb)), int(zo))(np.uint8(a), np.uint8(b)))
+    assert abs(got - min(max(real, 0), 255)) <= 0.5 + 1 / 8
+
+
+@given(st.floats(-12, 0), st.integers(0, 2**31))
+def test_products_stay_close_to_the_real_product(reach, seed):
+    rng = np.random.default_rng(seed)
+    a, b, za, zb, zo = (int(v) for v in rng.integers(0, 256, 5))
+    ratio = 2.0**reach
+    real = (a - za) * (b - zb) * ratio + zo
+    got = int(Product.of(np.array([ratio]), (za, zb), zo)(np.uint8(a), np.uint8(b)))
+    assert abs(got - min(max(real, 0), 255)) <= 0.5 + ratio / 2 + 0.1
 
 
 def test_gelu_in_sixteen_bit_steps_matches_rational_arithmetic():

@@ -247,21 +247,11 @@ class ChainWriter:
                 raw = self._math.mul(raw - emit.splat(quant[1], count), emit.splat(quant[0], count), count)
         return raw if count == width else emit.splat(emit.named(raw), width)
 
-    def byte_steps(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand, less its zero point where it has one: small integers as float32, so exact."""
+    def operand_bytes(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
+        """The bytes of an operand as they are."""
         count = width if operand.index in ("channel", "tensor", "image") else 1
-        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        steps = emit.cast(raw, "float32", count)
-        if operand.quant is not None:
-            steps = steps - emit.splat(self._extras[operand.quant][1], count)
-        return steps if count == width else emit.splat(emit.named(steps), width)
-
-    def byte_indices(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
-        """The bytes of an operand as int32."""
-        count = width if operand.index in ("channel", "tensor", "image") else 1
-        raw = emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count)
-        index = emit.cast(raw, "int32", count)
-        return index if count == width else emit.splat(emit.named(index), width)
+        raw = emit.named(emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count))
+        return raw if count == width else emit.splat(raw, width)
 
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":

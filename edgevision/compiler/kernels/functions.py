@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, segments
 from edgevision.compiler.kernels.emit import Expr
 from edgevision.graph import numerics as N
 
@@ -90,6 +90,8 @@ def gelu(math: Arithmetic, x: Expr, width: int) -> Expr:
         near = clamped(x, -N.GELU_BOUND, N.GELU_BOUND, width)
         share = math.mul(near, math.polynomial(math.mul(near, near, width), N.GELU_P, width), width)
         return math.mul(x, math.add(share, emit.f32(0.5, width), width), width)
+    if width == segments.LANES:
+        return segments.gelu(x)
     inner = erf(math, math.mul(x, emit.f32(N.SQRT_HALF, width), width), width)
     half = math.mul(x, emit.f32(0.5, width), width)
     return math.mul(half, math.add(inner, emit.f32(1.0, width), width), width)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from edgevision.compiler.kernels import bytes as byte_kernels
-from edgevision.compiler.kernels import elementwise
-from edgevision.compiler.kernels.chain import Chain, Store
+from edgevision.compiler.kernels import bytewords, elementwise, x86
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder, operand_of
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
+from edgevision.compiler.simd import Simd
+from edgevision.graph.bytesteps import Line, Product
 from edgevision.graph.functions import UNARY
 from edgevision.graph.ir import Node
 from edgevision.graph.qdq import Quant
@@ -56,56 +57,49 @@ def lower_dequantize(builder: Builder, node: Node) -> bool:
     return True
 
 
-BYTE_OPERATIONS = {"IntAdd": "add", "IntMul": "mul", "IntRescale": "rescale", "IntLookup": "lookup"}
+BYTE_OPERATIONS = ("IntAdd", "IntMul", "IntRescale", "IntLookup")
 
 
 def lower_byte_operation(builder: Builder, node: Node) -> bool:
     """IntAdd, IntMul, IntRescale and IntLookup."""
-    out: Quant = node.attributes["out"]
     extent = builder.extent(node.outputs[0])
     shape = builder.graph.shape(node.outputs[0])
-    zeros = node.get("zeros", (0,))
-    operation = BYTE_OPERATIONS[node.op]
     tail = Tail(builder, node.outputs[0])
     values = [builder.rows(name) for name in node.inputs]
     indices = [tails.broadcast_index(builder.graph.shape(name), shape) for name in node.inputs]
     if any(index is None for index in indices):
         return False
     parameters = [tail.extra(value.storage) for value in values]
-    if operation == "lookup":
-        tail.extra(builder.constant(node.attributes["table"]))
-        inputs = [operand_of(values[0], indices[0], 0)]
-    else:
-        points: list[int | None] = [None, None]
-        if operation == "add":
-            attributes = node.attributes
-            factors = byte_kernels.add_factors(attributes["multipliers"], attributes["scale"], zeros)
-            most = 255.0 * float(np.abs(factors).max(axis=1).sum())
-            tail.extra(builder.constant(factors))
-        else:
-            most = 255.0 ** len(values) * float(np.max(node.attributes["scale"]))
-            tail.extra(builder.constant(node.attributes["scale"]))
-            points = [tail.extra(builder.constant(np.array([1, zero], np.float32))) for zero in zeros]
-        inputs = [operand_of(v, i, p, q) for v, i, p, q in zip(values, indices, parameters, points, strict=True)]
-    chain = Chain((), Store("uint8", pitch=extent.channels), exact=True)
-    if operation != "lookup":
-        low, high = int(node.attributes["low"]), int(node.attributes["high"])
-        chain = Chain((), tail.byte_store(out, low, high, extent.channels, most=most), exact=True)
+    inputs = tuple(operand_of(*each) for each in zip(values, indices, parameters, strict=True))
+    operation, numbers, per_channel = _numbers(node, builder.simd)
+    for array in numbers:
+        tail.extra(builder.constant(array))
     output = builder.new(extent.elements, "uint8")
     spec = byte_kernels.Bytes(
-        operation,  # type: ignore[arg-type]
-        extent.rows,
-        extent.channels,
-        extent.images,
-        tuple(inputs),
-        operation != "lookup" and node.attributes["scale"].size > 1,
-        chain,
-        tail.shapes(),
-        extent.elements,
+        operation, extent.rows, extent.channels, extent.images, inputs, per_channel, len(numbers) > 1, tail.shapes()
     )
     builder.call("bytes", byte_kernels.build, spec, [*tail.storages, output], node.name, integer=True)
     builder.put(node.outputs[0], Value(output, "uint8", "rows", extent.channels))
     return True
+
+
+def _numbers(node: Node, simd: Simd) -> tuple[Literal["line", "product", "lookup"], list[np.ndarray], bool]:
+    """Operation, its numbers, those for 16-bit words where these hold them, and whether they are one per channel."""
+    if node.op == "IntLookup":
+        return "lookup", [node.attributes["table"]], False
+    bounds = int(node.attributes["low"]), int(node.attributes["high"])
+    packs = x86.group_of(simd) > 0
+    if node.op == "IntMul":
+        product: Product = node.attributes["product"]
+        numbers = [byte_kernels.product_numbers(product, *bounds)]
+        if packs and bytewords.fits_product(product):
+            numbers.append(bytewords.product_numbers(product, *bounds))
+        return "product", numbers, product.factor.size > 1
+    line: Line = node.attributes["line"]
+    numbers = [byte_kernels.line_numbers(line, *bounds)]
+    if packs and bytewords.fits_line(line):
+        numbers.append(bytewords.line_numbers(line, *bounds))
+    return "line", numbers, line.term.size > 1
 
 
 def rules() -> dict[str, Any]:
