@@ -91,11 +91,19 @@ class QatNetwork(nn.Module):
         assert isinstance(layer, QuantizedConv)
         return layer
 
+    @property
+    def quantizers(self) -> list[ActivationQuantizer]:
+        """The quantisers of all groups."""
+        return [group for group in self.groups if isinstance(group, ActivationQuantizer)]
+
     def quantizer(self, tensor: str) -> ActivationQuantizer:
         """The quantiser of a tensor's group."""
-        group = self.groups[self._group_of[tensor]]
-        assert isinstance(group, ActivationQuantizer)
-        return group
+        return self.quantizers[self._group_of[tensor]]
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the image."""
+        return self.layer(next(step.name for step in self.steps if step.kind == "conv")).weight.shape[1]
 
     def group_of(self, tensor: str) -> int:
         """Index of a tensor's group."""
@@ -153,9 +161,8 @@ class QatNetwork(nn.Module):
         self._commit(self.settings.range_momentum)
 
     def _commit(self, momentum: float | None) -> None:
-        for group in self.groups:
-            assert isinstance(group, ActivationQuantizer)
-            group.commit(momentum)
+        for quantizer in self.quantizers:
+            quantizer.commit(momentum)
 
 
 def _moved(step: Step, inputs: list[Tensor]) -> Tensor:

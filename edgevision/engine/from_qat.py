@@ -44,12 +44,14 @@ def integer_network(network: QatNetwork, height: int, width: int) -> IntegerNetw
             continue
         layers.append(layer)
     if reasons:
-        raise Unsupported("the engine's int16 numbers cannot hold this network", reasons=reasons,
-                          fix="train longer with moving ranges, or leave channels that are always zero out")  # fmt: skip
-    groups = tuple(Group(float(group.scale().detach()), group.zero_point) for group in network.groups)
-    depth = network.layer(next(step.name for step in network.steps if step.kind == "conv")).weight.shape[1]
+        raise Unsupported(
+            "the engine's int16 numbers cannot hold this network",
+            fix="train longer with moving ranges, or leave channels that are always zero out",
+            reasons=reasons,
+        )
+    groups = tuple(Group(float(group.scale().detach()), group.zero_point) for group in network.quantizers)
     header = Header(
-        input_shape=(depth, height, width), input_group=network.group_of(INPUT), groups=groups,
+        input_shape=(network.input_channels, height, width), input_group=network.group_of(INPUT), groups=groups,
         layers=tuple(layers), outputs=network.outputs,
     )  # fmt: skip
     made = checked(IntegerNetwork(header, parameters), "quantised network")

@@ -55,11 +55,10 @@ class _Writer:
     """
 
     def __init__(self, network: QatNetwork, height: int, width: int) -> None:
-        first = next(step.name for step in network.steps if step.kind == "conv")
         self._network = network
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.shapes = {INPUT: (network.layer(first).weight.shape[1], height, width)}
+        self.shapes: dict[str, tuple[int, int, int]] = {INPUT: (network.input_channels, height, width)}
         self._quantize(INPUT)
 
     def add(self, step: Step) -> None:
@@ -67,8 +66,7 @@ class _Writer:
         channels, height, width = self.shapes[step.inputs[0]]
         if step.kind == "conv":
             layer = self._network.layer(step.name)
-            sizes = (-(-size // layer.stride) for size in (height, width))
-            self.shapes[step.name] = (len(layer.weight), *sizes)
+            self.shapes[step.name] = (len(layer.weight), -(-height // layer.stride), -(-width // layer.stride))
             self._conv(step)
         elif step.kind == "concat":
             self.shapes[step.name] = (sum(self.shapes[tensor][0] for tensor in step.inputs), height, width)
@@ -76,7 +74,7 @@ class _Writer:
             self._quantize(step.name)
         elif step.kind == "upsample":
             self.shapes[step.name] = (channels, 2 * height, 2 * width)
-            scales = self._constant("upsample.scales", np.float32([1, 1, 2, 2]))
+            scales = self._constant("upsample.scales", np.array([1, 1, 2, 2], np.float32))
             how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
             self.node("Resize", step.name, [self.real(step.inputs[0]), "", scales], step.name, **how)
             self._quantize(step.name)

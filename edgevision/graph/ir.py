@@ -148,8 +148,9 @@ def _type_of(info: onnx.ValueInfoProto) -> TensorType | None:
 def _array(tensor: onnx.TensorProto) -> np.ndarray:
     """The value of a constant; 4-bit integers as bytes, which numpy computes with."""
     array = numpy_helper.to_array(tensor)
-    wide = {onnx.TensorProto.INT4: np.int8, onnx.TensorProto.UINT4: np.uint8}.get(tensor.data_type)
-    return array if wide is None else array.astype(wide)
+    if tensor.data_type == onnx.TensorProto.INT4:
+        return array.astype(np.int8)
+    return array.astype(np.uint8) if tensor.data_type == onnx.TensorProto.UINT4 else array
 
 
 def _constant(attributes: dict[str, Any]) -> np.ndarray:

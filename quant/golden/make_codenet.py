@@ -55,7 +55,8 @@ def integers(data: bytes, position: int, count: int, bits: int) -> tuple[list, i
         end = position + (count + 1) // 2
         halves = [half for byte in data[position:end] for half in (byte & 15, byte >> 4)]
         return [half - 16 if half > 7 else half for half in halves[:count]], end
-    return list(struct.unpack_from(f"<{count}{'b' if bits == 8 else 'h'}", data, position)), position + count * bits // 8
+    kind = "b" if bits == 8 else "h"
+    return list(struct.unpack_from(f"<{count}{kind}", data, position)), position + count * bits // 8
 
 
 def nested(flat: list, shape: tuple) -> list:

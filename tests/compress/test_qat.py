@@ -18,9 +18,7 @@ from edgevision.errors import Unsupported, UsageError
 from edgevision.zoo.deform import DeformConv2d
 
 
-@pytest.mark.parametrize(
-    "kind", [{}, {"pooled": True}, {"order": "pointwise_first"}, {"conv": "plain"}], ids=["square", "pool", "1x1", "3x3"]
-)
+@pytest.mark.parametrize("kind", [{}, {"pooled": True}, {"order": "pointwise_first"}, {"conv": "plain"}])
 def test_without_quantisation_it_is_the_trained_network(kind):
     module = detector(0, **kind)
     x = images(1)
