@@ -6,6 +6,7 @@ import torch
 from helpers.detectors import SIDE, detector, images, quantised, trained
 
 from edgevision.compress.qat import INPUT
+from edgevision.engine.border import quantised_image, real_outputs
 from edgevision.engine.execute import run
 from edgevision.engine.from_qat import integer_network
 from edgevision.graph.from_qat import OUTPUT, qdq_graph
@@ -30,18 +31,13 @@ def test_the_integer_network_and_the_file_detect_what_the_training_graph_does():
     x = images(11, 3)
     with torch.no_grad():
         wanted = network(x).numpy()
-        image = network.quantizer(INPUT)
-        bytes_ = (image.steps(x) + image.zero_point).numpy().astype(np.int8)
     made = integer_network(network, SIDE, SIDE)
-    groups = {name: made.header.groups[network.group_of(name)] for name in made.header.outputs}
-    maps = []
-    for one in bytes_:
-        tensors = run(made, one)
-        maps.append(np.concatenate([(tensors[n].astype(np.float64) - g.zero) * g.scale for n, g in groups.items()]))
+    maps = [real_outputs(made, run(made, quantised_image(made, one))) for one in x.numpy()]
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(qdq_graph(network, SIDE, SIDE).SerializeToString(), options)
     file_maps = np.concatenate([session.run([OUTPUT], {INPUT: one[None]})[0] for one in x.numpy()])
+    np.testing.assert_array_equal(np.stack(maps), wanted)
     expected = found(wanted)
     assert all(len(scores) >= 3 for _, scores, _ in expected)
     for got in (found(np.stack(maps)), found(file_maps)):
