@@ -28,7 +28,19 @@ def multipliers(ratio: Tensor) -> tuple[Tensor, int]:
     # The largest may be rounded up to 2^15, one too many.
     shift -= int(float((exact.abs().max() * 2.0**shift).round()) > largest)
     shift = min(max(shift, 0), LARGEST_SHIFT)
-    return (exact * 2.0**shift).round(), shift
+    return odd(exact * 2.0**shift), shift
+
+
+def odd(multiplier: Tensor) -> Tensor:
+    """The nearest odd multiplier; 0 below a half.
+
+    Times an odd number no sum lies half way between two steps, unless it is a multiple of 2^(shift - 1): then it does
+    not matter whether a tie is rounded up, as the engine does, or to even, as ONNX does.
+
+    >>> odd(torch.tensor([0.4, 0.6, 2.2, 4.0, 5.9])).tolist()
+    [0.0, 1.0, 3.0, 5.0, 5.0]
+    """
+    return torch.where(multiplier.abs() < 0.5, 0.0, 2 * (multiplier / 2).floor() + 1)
 
 
 def requantised(

@@ -102,28 +102,27 @@ class _Writer:
         total = torch.from_numpy(numbers.weight.reshape(len(numbers.weight), -1).astype(np.int64).sum(axis=1))
         bias = whole_bias(multiplier, shift, torch.from_numpy(numbers.constant), total, zeros).numpy()
         ratio = multiplier.numpy() * 2.0**-shift
-        # The engine's sums hold the input's zero point, those of ONNX do not.
-        steps = bias + zeros[0] * total.numpy() * ratio - (0 if zeros[1] is None else zeros[1] + 128)
-        # The engine rounds ties up, ONNX to even: half the smallest difference of two scaled sums settles them.
-        whole = multiplier.numpy().astype(np.int64)
-        steps += (whole & -whole) * 2.0 ** -(shift + 1)
         weight = self._weight(step.name, numbers.weight, ratio * step_size / float(source.scale().detach()), layer.bits)
-        constant = (steps * step_size).astype(np.float32)
+        # The engine's sums hold the input's zero point, those of ONNX do not.
+        share = (zeros[0] * total.numpy() * ratio * step_size).astype(np.float32)
+        # Its bias is added after the rounding; as whole steps behind the layer it is that here too.
+        steps = bias - (0 if zeros[1] is None else zeros[1] + 128)
+        whole = self._constant(f"{step.name}.steps", (steps * step_size).astype(np.float32).reshape(1, -1, 1, 1))
         x, name = self.real(step.inputs[0]), step.name
         result = name if after is not None and not step.relu else f"{name}.sum"
         if layer.deformable:
-            bias_name = self._constant(f"{name}.bias", constant.reshape(1, -1, 1, 1))
-            dilation = step.inputs[1]
-            stride = layer.stride
+            taps, channels = f"{name}.taps", len(share)
             self.nodes.append(
-                square.node(x, dilation, weight, f"{name}.taps", channels=len(constant), stride=stride, name=name)
+                square.node(x, step.inputs[1], weight, taps, channels=channels, stride=layer.stride, name=name)
             )
-            self.node("Add", f"{name}.add", [f"{name}.taps", bias_name], result)
+            share_name = self._constant(f"{name}.bias", share.reshape(1, -1, 1, 1))
+            self.node("Add", f"{name}.share", [taps, share_name], f"{name}.shared")
         else:
-            pads, groups = [layer.kernel // 2] * 4, len(constant) if layer.depthwise else 1
-            inputs = [x, weight, self._constant(f"{name}.bias", constant)]
-            self.node("Conv", name, inputs, result, pads=pads, strides=[layer.stride] * 2, group=groups,
+            pads, groups = [layer.kernel // 2] * 4, len(share) if layer.depthwise else 1
+            inputs = [x, weight, self._constant(f"{name}.bias", share)]
+            self.node("Conv", name, inputs, f"{name}.shared", pads=pads, strides=[layer.stride] * 2, group=groups,
                       kernel_shape=[layer.kernel] * 2)  # fmt: skip
+        self.node("Add", f"{name}.add", [f"{name}.shared", whole], result)
         if layer.limits is not None:
             self.node("Round", f"{name}.round", [result], f"{name}.rounded")
             limits = [self._constant(f"dilation.{limit}", np.float32(limit)) for limit in layer.limits]
