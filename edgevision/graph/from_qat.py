@@ -1,7 +1,8 @@
 """A network trained quantised as a QDQ graph in the canonical form of `compress.canonical`; weights of 4 bits as INT4.
 
-The weights' scales and the biases are those that the engine's whole multipliers and biases stand for: real arithmetic
-on this file gives the bytes of the integer network, but where a sum lies within float32's error of a tie.
+The weights' scales are those that the engine's whole multipliers stand for, and its biases are added as whole steps
+behind the layers: real arithmetic on this file gives the bytes of the integer network, but where a sum lies within
+float32's error of a tie.
 """
 
 from __future__ import annotations
