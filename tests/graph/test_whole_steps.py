@@ -75,13 +75,12 @@ CASES = [("pointwise", 1), ("full", 3), ("depthwise", 3), ("square", 3), ("one",
 def test_the_bytes_are_those_of_every_sum_written_out(kind, kernel, relu):
     rng = np.random.default_rng(1)
     steps = rng.integers(-150, 300, 19)
-    steps[0] = 120
     model, values, bias = layer(kind, steps, relu=relu, kernel=kernel)
     x = rng.uniform(-2, 3, (1, 19, 7, 9)).astype(np.float32)
     wanted = written_out(values, bias, steps, x, relu)
     (got,) = reference.run(model, x)
     assert np.array_equal(np.rint(got[0] / STEP) + ZERO, wanted)
-    assert {ZERO if relu else 0, 255} <= set(wanted.ravel()) and len(np.unique(wanted)) > 20
+    assert len(np.unique(wanted)) > 8 and (kind == "one" or {ZERO if relu else 0, 255} <= set(wanted.ravel()))
     (compiled,) = walk(model, x)
     assert np.array_equal(compiled, got)
 
