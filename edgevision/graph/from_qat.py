@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx
 import torch
@@ -19,20 +18,29 @@ from onnx import TensorProto, helper, numpy_helper
 from edgevision.compress.onnxgraph import finished
 from edgevision.compress.qat import INPUT, QatNetwork, Step
 from edgevision.compress.requantize import multipliers, whole_bias
+from edgevision.errors import UsageError
 from edgevision.graph import square
 
-#: The first opset with INT4.
-OPSET = 21
+#: The first opset with INT4, and the oldest of a network of ours.
+OPSET, OLDEST_OPSET = 21, 20
 OUTPUT = "maps"
 
 
-def qdq_graph(network: QatNetwork, height: int, width: int, *, name: str = "quantised") -> onnx.ModelProto:
+def qdq_graph(
+    network: QatNetwork, height: int, width: int, *, name: str = "quantised", opset: int = OPSET
+) -> onnx.ModelProto:
     """The ONNX graph of `network` for one image (1, C, height, width), float32; its one output is `OUTPUT`.
 
     Args:
         name: of the graph.
+        opset: 20 or later; before 21 weights of 4 bits are stored as int8.
+
+    Raises:
+        UsageError: an earlier opset.
     """
-    writer = _Writer(network, height, width)
+    if opset < OLDEST_OPSET:
+        raise UsageError(f"expected opset {OLDEST_OPSET} or later, got {opset}", fix=f"use opset {OPSET}")
+    writer = _Writer(network, height, width, int4=opset >= OPSET)
     for step in network.steps:
         writer.add(step)
     writer.node("Concat", "joined", [writer.real(tensor) for tensor in network.outputs], OUTPUT, axis=1)
@@ -43,7 +51,7 @@ def qdq_graph(network: QatNetwork, height: int, width: int, *, name: str = "quan
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, key) for key, value in writer.constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     square.declare(model)
     return finished(model)
 
@@ -55,8 +63,8 @@ class _Writer:
         shapes: (channels, height, width) of every tensor.
     """
 
-    def __init__(self, network: QatNetwork, height: int, width: int) -> None:
-        self._network = network
+    def __init__(self, network: QatNetwork, height: int, width: int, *, int4: bool) -> None:
+        self._network, self._int4 = network, int4
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self.shapes: dict[str, tuple[int, int, int]] = {INPUT: (network.input_channels, height, width)}
@@ -137,7 +145,7 @@ class _Writer:
         # A multiplier of zero takes nothing of its channel, and ONNX has no scale of zero.
         dead = scale == 0
         steps = np.where(dead.reshape(-1, 1, 1, 1), 0, steps)
-        kind = np.dtype(ml_dtypes.int4) if bits <= 4 else np.dtype(np.int8)
+        kind = helper.tensor_dtype_to_np_dtype(TensorProto.INT4) if bits <= 4 and self._int4 else np.dtype(np.int8)
         inputs = [
             self._constant(f"{name}.weight.q", steps.astype(kind)),
             self._constant(f"{name}.weight.scale", np.where(dead, 1, scale).astype(np.float32)),

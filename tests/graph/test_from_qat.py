@@ -10,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from edgevision import compiler, target
 from edgevision.compress.qat import _moved
+from edgevision.errors import UsageError
 from edgevision.graph import ir, reference
 from edgevision.graph.from_qat import OUTPUT, qdq_graph
 
@@ -104,6 +105,22 @@ def test_no_multiplication_stays_float_when_it_is_compiled(model, name):
     kinds = {count.op: count.count for count in found.generated}
     assert kinds["IntConv"] == 71 and kinds["IntSquareDeform"] == 3 and kinds["Quantize"] == 1
     assert kinds["Dequantize"] == 3 and "IntRescale" not in kinds
+
+
+def test_before_int4_the_same_numbers_are_int8(network, model):
+    older = qdq_graph(network, SIDE, SIDE, opset=20)
+    pairs = zip(older.graph.initializer, model.graph.initializer, strict=True)
+    for tensor, other in pairs:
+        assert tensor.data_type != TensorProto.INT4 and tensor.name == other.name
+        assert np.array_equal(numpy_helper.to_array(tensor), numpy_helper.to_array(other).astype(tensor_type(tensor)))
+    image = images(4, 1)
+    assert np.array_equal(in_onnxruntime(older, image)[OUTPUT], in_onnxruntime(model, image)[OUTPUT])
+    with pytest.raises(UsageError, match="opset 20 or later, got 18"):
+        qdq_graph(network, SIDE, SIDE, opset=18)
+
+
+def tensor_type(tensor):
+    return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
 
 
 def test_the_compiler_reads_int4_as_the_same_numbers_in_int8(model):
