@@ -37,8 +37,9 @@ def decode(maps: np.ndarray, *, top: int = 100, stride: int = 4, logits: bool = 
     """Take the places that no neighbour of their class exceeds, and put a box around each.
 
     Of equal neighbours the first in reading order is taken, the publication takes all. For floats that is the same; in
-    maps of 8 bits the peak of an object is often two cells wide, and a second box on it would be a wrong one. Equal
-    scores are in the order of class, row and column. A negative width or height counts as 0.
+    maps of 8 bits the peak of an object is often two cells wide, and a second box on it would be a wrong one (measured
+    on a little trained detector of blood cells: rounding its maps took AP50 from 20.0 to 16.6, and with the first alone
+    to 20.8). Equal scores are in the order of class, row and column. A negative width or height counts as 0.
 
     Args:
         maps: (N, classes + 4, h, w): centres, then width and height in cells, then offset of the centre in x and y.

@@ -183,12 +183,12 @@ def test_sliding_pool_leaves_the_border_out(simd, kind):
 
 
 @CORES
-@given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 20))
+@given(st.integers(1, 3), st.integers(1, 150), st.integers(1, 6), st.sampled_from(["float32", "uint8"]))
 @few
-def test_layouts_there_and_back(simd, images, pixels, channels):
-    x = np.random.default_rng(0).standard_normal((images, channels, pixels)).astype(np.float32)
-    common = (images, pixels, channels, "float32", channels, 0, x.size)
-    there = call(layout.build("k", layout.Layout(True, *common), simd), [x, np.zeros(x.size, np.float32)])
+def test_layouts_there_and_back(simd, images, pixels, channels, dtype):
+    x = np.random.default_rng(0).integers(0, 256, (images, channels, pixels)).astype(dtype)
+    common = (images, pixels, channels, dtype, channels, 0, x.size)
+    there = call(layout.build("k", layout.Layout(True, *common), simd), [x, np.zeros(x.size, dtype)])
     assert np.array_equal(there.reshape(images, pixels, channels), x.transpose(0, 2, 1))
-    back = call(layout.build("k", layout.Layout(False, *common), simd), [there, np.zeros(x.size, np.float32)])
+    back = call(layout.build("k", layout.Layout(False, *common), simd), [there, np.zeros(x.size, dtype)])
     assert np.array_equal(back, x.reshape(-1))

@@ -35,6 +35,8 @@ def build(name: str, spec: Layout, simd: Simd) -> Any:
     planes = spec.images * spec.pixels * spec.channels
     parameters = [("source", planes if spec.to_rows else spec.row_elements, spec.dtype)]
     parameters.append(("output", spec.row_elements if spec.to_rows else planes, spec.dtype))
+    if _interleaves(spec):
+        return _interleaved(name, parameters, spec, simd)
     with emit.kernel(name, parameters) as (buffers, made), T.parallel(spec.images * spec.channels) as plane:
         image = emit.named(T.floordiv(plane, spec.channels))
         channel = emit.named(plane - image * spec.channels)
@@ -42,6 +44,28 @@ def build(name: str, spec: Layout, simd: Simd) -> Any:
             with T.serial(count) as step:
                 pixel = emit.named(first + step * width)
                 _move(spec, buffers, image, channel, pixel, width)
+    return made[0]
+
+
+def _interleaves(spec: Layout) -> bool:
+    """Whether rows are made of few whole planes, as of an image's colours: then one store writes several rows."""
+    return spec.to_rows and 2 <= spec.channels <= 4 and spec.pitch == spec.channels and spec.offset == 0
+
+
+def _interleaved(name: str, parameters: list[tuple[str, int, str]], spec: Layout, simd: Simd) -> Any:
+    size = 1 if spec.dtype == "uint8" else 4
+    lanes = simd.lanes * 4 // size
+    with emit.kernel(name, parameters) as (buffers, made), T.parallel(spec.images) as image:
+        for first, count, width in _runs(spec.pixels, lanes):
+            with T.serial(count) as step:
+                pixel = emit.named(first + step * width)
+                planes = [
+                    emit.named(emit.load(buffers[0], (image * spec.channels + c) * spec.pixels + pixel, width))
+                    for c in range(spec.channels)
+                ]
+                order = [T.int32(c * width + lane) for lane in range(width) for c in range(spec.channels)]
+                start = (image * spec.pixels + pixel) * spec.channels
+                emit.store(buffers[1], start, T.Shuffle(planes, order), width * spec.channels)
     return made[0]
 
 
