@@ -3,11 +3,14 @@
 import numpy as np
 import onnx
 import pytest
+from helpers.execution import run_on
 from helpers.walking import walk
 from onnx import TensorProto, helper, numpy_helper
 
+from edgevision import compiler, target
 from edgevision.graph import ir, reference, square
 from edgevision.graph.integer import integerize
+from edgevision.machine import resolve
 
 SCALE, STEP, ZERO = np.float32(0.02), np.float32(0.05), 9
 
@@ -91,3 +94,13 @@ def test_only_whole_steps_are_taken_for_them(steps, integer):
     layers = [node for node in graph.nodes if node.op == "IntConv"]
     assert len(layers) == 1 and (layers[0].attributes["out"] is not None) == integer
     assert any(node.op == "Add" for node in graph.nodes) != integer
+
+
+@pytest.mark.parametrize("name", ["rpi4", "zynq7020-ps", "arm64-i8mm"])
+def test_the_bytes_are_the_same_on_other_architectures(name):
+    rng = np.random.default_rng(2)
+    x = rng.uniform(-2, 3, (1, 19, 7, 9)).astype(np.float32)
+    for kind, kernel in CASES:
+        model, _, _ = layer(kind, rng.integers(-150, 300, 19), kernel=kernel)
+        got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+        assert np.array_equal(got, reference.run(model, x)[0]), kind
