@@ -74,12 +74,13 @@ CASES = [("pointwise", 1), ("full", 3), ("depthwise", 3), ("square", 3), ("one",
 
 
 @pytest.mark.parametrize(("kind", "kernel"), CASES)
-@pytest.mark.parametrize("relu", [True, False])
-def test_the_bytes_are_those_of_every_sum_written_out(kind, kernel, relu):
+# Remainders of vectors, and whole vectors that are stored four at a time.
+@pytest.mark.parametrize(("relu", "channels"), [(True, 19), (False, 19), (True, 64)])
+def test_the_bytes_are_those_of_every_sum_written_out(kind, kernel, relu, channels):
     rng = np.random.default_rng(1)
-    steps = rng.integers(-150, 300, 19)
-    model, values, bias = layer(kind, steps, relu=relu, kernel=kernel)
-    x = rng.uniform(-2, 3, (1, 19, 7, 9)).astype(np.float32)
+    steps = rng.integers(-150, 300, channels)
+    model, values, bias = layer(kind, steps, relu=relu, kernel=kernel, channels=channels)
+    x = rng.uniform(-2, 3, (1, channels, 7, 9)).astype(np.float32)
     wanted = written_out(values, bias, steps, x, relu)
     (got,) = reference.run(model, x)
     assert np.array_equal(np.rint(got[0] / STEP) + ZERO, wanted)
