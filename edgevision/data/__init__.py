@@ -4,7 +4,7 @@ from edgevision.data.dataset import DataSet, Split
 from edgevision.data.detection import DetectionSet, DetectionSplit, Objects
 from edgevision.data.evaluate import Accuracy, top1
 from edgevision.data.letterbox import Letterbox
-from edgevision.data.open import has_boxes, open_data, open_detections
+from edgevision.data.open import has_boxes, open_data, open_detections, open_set
 from edgevision.data.preprocess import Preprocessing
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "has_boxes",
     "open_data",
     "open_detections",
+    "open_set",
     "top1",
 ]

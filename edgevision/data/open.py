@@ -11,6 +11,7 @@ from edgevision.data.detection import DetectionSet
 from edgevision.data.digits import open_digits
 from edgevision.data.folder import open_folder
 from edgevision.data.imagenet import open_imagenet
+from edgevision.data.metric import AnySet
 from edgevision.data.preprocess import Preprocessing
 from edgevision.data.shapes import open_shapes
 from edgevision.data.voc import open_voc
@@ -22,6 +23,15 @@ _WITH_PATH = frozenset({*_LABELLED, *_BOXED})
 _WITHOUT_PATH = frozenset({"digits", "shapes"})
 _LABELLED_KINDS = "digits, folder:PATH or imagenet:PATH"
 _BOXED_KINDS = "shapes, voc:PATH or coco:PATH"
+
+
+def open_set(spec: str, preprocessing: Preprocessing | None = None) -> AnySet:
+    """Open data of either kind, as `open_data` or `open_detections` does.
+
+    >>> open_set("shapes").split("test").name
+    'test'
+    """
+    return open_detections(spec, preprocessing) if has_boxes(spec) else open_data(spec, preprocessing)
 
 
 def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
