@@ -46,7 +46,25 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     bias_correction: bool = True
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize
+class TrainQuantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="train_quantized"):
+    """Quantisation-aware training from the network's weights, for networks of the integer engine (CoDeNet)."""
+
+    weight_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 4
+    #: Of the layer that reads the image.
+    first_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 8
+    activation_bits: Bits = 8
+    #: Moving averages of the extremes, or learned steps of weights and activations (LSQ).
+    ranges: Literal["moving", "learned"] = "moving"
+    #: Images the first ranges are taken from.
+    calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 40
+    #: Highest rate, and the rate of the last step; AdamW, cosine.
+    lr: Annotated[float, msgspec.Meta(gt=0, le=1)] = 5e-4
+    #: Share of the epochs after which statistics of batch norms and moving ranges stand still.
+    settled: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +80,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def needs_data(self) -> bool:
         """Whether any step calibrates on images."""
-        return any(isinstance(step, Quantize) for step in self.steps)
+        return any(isinstance(step, Quantize | TrainQuantized) for step in self.steps)
+
+    def trains(self) -> bool:
+        """Whether any step trains."""
+        return any(isinstance(step, TrainQuantized) for step in self.steps)
 
 
 def names() -> list[str]:

@@ -9,6 +9,7 @@ from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
 from edgevision.recipe import FoldBatchNorm, Recipe
+from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
 
@@ -31,6 +32,8 @@ def admit(
     """
     refuse_overwrite(out, overwrite=overwrite)
     reasons = [*_recipe_reasons(recipe, keep_fp), *_data_reasons(model, recipe, data)]
+    if recipe.trains():
+        reasons += _training_reasons(model, recipe, data, keep_fp, max_drop)
     if max_drop is not None:
         if not max_drop >= 0:
             reasons.append(f"expected --max-drop of 0 points or more, got {max_drop}")
@@ -66,6 +69,21 @@ def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
         reasons.append(f"--keep-fp names layers to leave in float; recipe '{recipe.name}' quantises none")
     doubled = sorted({name for name in keep_fp if list(keep_fp).count(name) > 1})
     reasons += [f"--keep-fp names '{name}' more than once" for name in doubled]
+    return reasons
+
+
+def _training_reasons(
+    model: Model, recipe: Recipe, data: AnySet | None, keep_fp: Sequence[str], max_drop: float | None
+) -> list[str]:
+    reasons = []
+    if not isinstance(model.module, CoDeNet):
+        reasons.append("training in few bits is there for the detectors codenet_a to codenet_e alone")
+    if data is not None and "train" not in data.splits:
+        reasons.append(f"the recipe trains; {data.spec} has no train split")
+    if len(recipe.steps) > 1:
+        reasons.append("a step that trains quantised folds batch norms itself and stands alone in its recipe")
+    if keep_fp or max_drop is not None:
+        reasons.append("--keep-fp and --max-drop put layers back into float, which layers trained in few bits are not")
     return reasons
 
 

@@ -17,16 +17,21 @@ from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
+from edgevision.compress.qat import QatSettings
+from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.compress.quantize import quantize
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
 from edgevision.compress.sensitivity import rank_layers
 from edgevision.compress.session import predictor
+from edgevision.compress.train import train
+from edgevision.compress.train_settings import quantized_settings
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
 from edgevision.progress import Progress
-from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe
+from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe, TrainQuantized
+from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
@@ -62,6 +67,7 @@ class Job:
     progress: Progress
     work: Work
     rows: Rows
+    seed: int = 0
     ledger: list[LedgerEntry] = field(default_factory=list)
     float_accuracy: float | None = None
     accuracy: float | None = None
@@ -85,7 +91,8 @@ class Job:
                 self._record("fold_batch_norm", facts, before=None)
                 continue
             before = self.accuracy
-            self.graph, done = self.work.graph(f"step{position}", lambda s=step: self._quantised(s))  # type: ignore[misc]
+            make = self._trained if isinstance(step, TrainQuantized) else self._quantised
+            self.graph, done = self.work.graph(f"step{position}", lambda s=step, make=make: make(s))  # type: ignore[misc]
             self.accuracy = self.measured("quantised", self.graph)
             self._record(str(type(step).__struct_config__.tag), done, before)
 
@@ -113,6 +120,36 @@ class Job:
         notes += [f"exported to ONNX, largest difference {exported.max_abs_error:.2g}", *exported.notes]
         facts = Facts(change, tuple(notes), exported.max_abs_error, time.monotonic() - began)
         return exported.graph, facts
+
+    def _trained(self, step: TrainQuantized) -> tuple[onnx.ModelProto, Facts]:
+        began = time.monotonic()
+        assert self.data is not None
+        assert isinstance(self.model.module, CoDeNet)
+        settings = quantized_settings(self.model.name, self.data, step)
+        split = self.data.split("calibration")
+        images = [torch.from_numpy(x) for x, _ in split.batches(8, limit=step.calibration_images)]
+        steps = max(1, len(self.data.split("train")) // settings.batch)
+        how = QatSettings(
+            step.weight_bits, step.first_bits, step.ranges, settling_batches=round(step.settled * step.epochs * steps)
+        )
+        network = quantised_codenet(self.model.module, images, how, preprocessing=self.model.preprocessing)
+        checkpoint = self.work.folder / "training"
+        result = train(
+            network, self.data, settings, checkpoint=checkpoint, resume=checkpoint.exists(), seed=self.seed,
+            progress=self.progress,
+        )  # fmt: skip
+        exported = self.export(replace(self.model, module=result.module))
+        done = measure(exported.graph)
+        change = (
+            f"{len(done.layers)} layers trained {step.epochs} epochs with {step.weight_bits}-bit weights, the first "
+            f"with {step.first_bits}; {100 * done.integer_share:.1f} % of the multiply-accumulates on integers"
+        )
+        notes = (
+            f"trained on {len(self.data.split('train'))} images of {self.data.spec}, seed {self.seed}",
+            f"exported to ONNX, largest difference {exported.max_abs_error:.2g}",
+            *exported.notes,
+        )
+        return exported.graph, Facts(change, notes, seconds=time.monotonic() - began)
 
     def _quantised(self, step: Quantize | QuantizeWeights) -> tuple[onnx.ModelProto, Facts]:
         began = time.monotonic()
@@ -173,6 +210,9 @@ class Job:
     def rank(self, deadline: float) -> tuple[LayerSensitivity, ...]:
         """Sensitivity of each quantised operator; empty when nothing is quantised or there are no images."""
         if self.data is None or "calibration" not in self.data.splits or not quantised_operators(self.graph.graph):
+            return ()
+        if self.recipe.trains():
+            # A layer trained in few bits has no float twin to be compared with.
             return ()
         images = np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=NOISE_IMAGES)])
         macs = {layer.name: layer.macs for layer in measure(self.graph).layers}

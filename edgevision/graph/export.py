@@ -14,11 +14,13 @@ import onnxruntime
 import torch
 
 from edgevision.compress.onnxgraph import finished
+from edgevision.compress.qat import QatNetwork
 from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.graph import square
 from edgevision.graph.fold import fold_constants, fold_layer_scales
+from edgevision.graph.from_qat import qdq_graph
 from edgevision.graph.naming import name_by_module
 from edgevision.graph.simplify import flatten_reshapes, pool_means
 from edgevision.graph.userfile import admitted
@@ -62,11 +64,32 @@ def export(model: Model) -> Exported:
         return Exported(graph, _agreement(before, _run(graph, _images(model)), model.name), notes)
     if model.module is None:
         raise Unsupported("expected a torch module or an ONNX graph, got a model with neither", where=model.name)
+    if isinstance(model.module, QatNetwork):
+        return _trained_quantised(model, model.module)
     _refuse_dilations(model.module, model.name)
     graph = _from_torch(model, model.module)
     with torch.no_grad():
         expected = [model.module(torch.from_numpy(image)).numpy() for image in _images(model)]
     return Exported(graph, _agreement(expected, _run(graph, _images(model)), model.name))
+
+
+def _trained_quantised(model: Model, network: QatNetwork) -> Exported:
+    """A network that was trained quantised, as it computes: bytes may differ by one step where a float rounds."""
+    _, _, height, width = model.input.shape
+    graph = qdq_graph(network, height, width)
+    with torch.no_grad():
+        expected = [network(torch.from_numpy(image)).numpy() for image in _images(model)]
+    got = _run(graph, _images(model))
+    error = max(float(np.abs(e - g).max()) for e, g in zip(expected, got, strict=True))
+    step = max(float(network.quantizer(name).scale()) for name in network.outputs)
+    if not error <= 2 * step:
+        raise Mismatch(
+            f"the exported graph does not compute what the network does: largest difference {error:.3g}, expected at "
+            f"most two steps of {step:.3g}",
+            where=model.name,
+            fix="report this with the network",
+        )
+    return Exported(graph, error)
 
 
 def _refuse_dilations(module: torch.nn.Module, name: str) -> None:

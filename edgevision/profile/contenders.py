@@ -16,7 +16,7 @@ from edgevision.device.device import Device
 from edgevision.errors import UsageError
 from edgevision.profile.engines import BundleEngine
 from edgevision.profile.rivals import RIVALS, RivalEngine, open_rival, takes_integers
-from edgevision.recipe import Quantize
+from edgevision.recipe import Quantize, TrainQuantized
 
 #: What a rival's row is called: it is given the network our bundle was made from.
 VARIANTS = {"w8a8": "int8"}
@@ -132,7 +132,8 @@ def _rival(runtime: str, network: Compressed, one: Bundle, threads: int) -> Cont
 
 
 def _takes(runtime: str, network: Compressed) -> bool:
-    return takes_integers(runtime) or not any(isinstance(step, Quantize) for step in network.info.recipe.steps)
+    integers = (Quantize, TrainQuantized)
+    return takes_integers(runtime) or not any(isinstance(step, integers) for step in network.info.recipe.steps)
 
 
 def _rival_name(runtime: str, recipe: str) -> str:
