@@ -19,7 +19,7 @@ from edgevision.machine import resolve
 from edgevision.recipe import Recipe, TrainQuantized
 from edgevision.zoo import load_model
 
-SHORT = Recipe("short", "W4A8, trained for a moment", (TrainQuantized(epochs=20, lr=1e-3, calibration_images=16),))
+SHORT = Recipe("short", "W4A8, trained for a moment", (TrainQuantized(epochs=6, lr=2e-4, calibration_images=16),))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_four_bits_are_four_bits_in_the_file_and_find_the_same_objects(finder, t
     made = compress(model, SHORT, export=export, out=tmp_path / "out", data=data)
     entry = made.info.ledger[-1]
     assert entry.step == "train_quantized"
-    assert entry.accuracy_after > 75
+    assert entry.accuracy_after > 40
     graph = made.graph()
     packed = [t for t in graph.graph.initializer if t.data_type == onnx.TensorProto.INT4]
     count = sum(int(np.prod(t.dims)) for t in packed)
