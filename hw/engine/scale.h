@@ -1,0 +1,86 @@
+// Requantisation (quant/INTEGER_NETWORKS.md): t = ((P multiplier + 2^(n-1)) >> n) + bias, q = clamp(t - offset, low, high).
+//
+// A ReLU needs nothing here: it goes with zero point -128, where the clamp to -128 is the same thing.
+// SCALE_LANES multipliers take LANES / SCALE_LANES cycles for a vector.
+#pragma once
+#include "types.h"
+
+namespace engine {
+
+struct ScaleCall {
+    bool to_store;
+    int planes, kept;  // whose numbers take turns, and the first of them that go on
+    int vectors;
+    int shift, offset;
+    ap_int<8> low, high;
+};
+
+inline ap_int<8> scaled(Sum sum, ap_int<16> multiplier, ap_int<16> bias, const ScaleCall &call) {
+#pragma HLS INLINE
+    ap_int<48> product = sum * multiplier;
+#pragma HLS BIND_OP variable=product op=mul impl=dsp
+    ap_int<48> half = (ap_int<48>(1) << call.shift) >> 1;
+    ap_int<48> shifted = ((product + half) >> call.shift) + bias - call.offset;
+    return shifted < call.low ? call.low : shifted > call.high ? call.high : ap_int<8>(shifted);
+}
+
+// GROUP vectors come as one `In`.
+template <int GROUP, typename In, int DEPTH>
+void requantise(DeepPackets &packets, hls::stream<In, DEPTH> &in, Vectors &to_other, Vectors &to_store) {
+    static ap_int<16> multiplier[MAX_PLANES][LANES], bias[MAX_PLANES][LANES];
+#pragma HLS ARRAY_RESHAPE variable=multiplier dim=2 complete
+#pragma HLS ARRAY_RESHAPE variable=bias dim=2 complete
+    while (true) {
+        Word head = packets.read();
+        if (head == END) break;
+        Word more = packets.read();
+        ScaleCall call;
+        call.to_store = head[1];
+        call.planes = head.range(31, 16);
+        call.vectors = head.range(63, 32);
+        call.shift = more.range(7, 0);
+        call.offset = more.range(15, 8);
+        call.kept = more.range(47, 32);
+        call.low = byte_of(more, 2);
+        call.high = byte_of(more, 3);
+        for (int plane = 0; plane < call.planes; plane++) {
+            for (int index = 0; index < 2 * LANES; index += 4) {
+#pragma HLS PIPELINE II=1
+                Word word = packets.read();
+                for (int quarter = 0; quarter < 4; quarter++) {
+#pragma HLS UNROLL
+                    ap_int<16> value = word.range(16 * quarter + 15, 16 * quarter);
+                    if (index < LANES)
+                        multiplier[plane][index + quarter] = value;
+                    else
+                        bias[plane][index - LANES + quarter] = value;
+                }
+            }
+        }
+        int plane = 0;
+        In sums;
+        for (int index = 0; index < call.vectors; index++) {
+            int part = index % GROUP;
+            if (part == 0) sums = in.read();
+            Vector done;
+            for (int first = 0; first < LANES; first += SCALE_LANES) {
+#pragma HLS PIPELINE II=1
+                for (int lane = 0; lane < SCALE_LANES; lane++) {
+#pragma HLS UNROLL
+                    done.lane[first + lane] = scaled(sums.lane[part * LANES + first + lane],
+                                                     multiplier[plane][first + lane], bias[plane][first + lane], call);
+                }
+            }
+            // The last columns of the 1x1 array may be no channels of the layer.
+            if (plane < call.kept) {
+                if (call.to_store)
+                    to_store.write(done);
+                else
+                    to_other.write(done);
+            }
+            plane = plane + 1 == call.planes ? 0 : plane + 1;
+        }
+    }
+}
+
+}  // namespace engine
