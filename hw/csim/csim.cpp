@@ -14,7 +14,7 @@ namespace {
 
 struct Waiting {
     const csim::StreamBase *stream = nullptr;
-    const char *action = "";
+    bool writes = false;
 };
 
 struct Traffic {
@@ -28,38 +28,30 @@ struct Simulation {
     std::vector<Waiting> waiting;
     std::map<std::string, Traffic> traffic;
     int alive = 0, blocked = 0;
-    std::uint64_t moved_before = 0;
     std::atomic<bool> stopped{false};
     std::string error;
     std::ostringstream report;
     const void *program = nullptr;
     std::uint64_t program_bytes = 0, map_bytes = 0;
 
-    std::uint64_t moved() const {
-        std::uint64_t total = 0;
-        for (const auto *stream : streams) total += std::uint64_t(stream->written.load()) + stream->taken.load();
-        return total;
-    }
-
     void stop(const std::string &why) {
         if (error.empty()) error = why;
         stopped = true;
     }
 
-    // Every thread waits, and nothing has moved since the last look.
+    // A deadlock is when every thread waits for a stream that would still make it wait.
     void look() {
         std::lock_guard<std::mutex> lock(mutex);
-        std::uint64_t now = moved();
-        if (blocked == alive && now == moved_before && !stopped) {
-            std::ostringstream text;
-            text << "deadlock:";
-            for (const auto &one : waiting)
-                if (one.stream)
-                    text << " one process " << one.action << " '" << one.stream->name << "' (" << one.stream->size()
-                         << " of " << one.stream->depth << ");";
-            stop(text.str());
+        if (blocked != alive || stopped) return;
+        std::ostringstream text;
+        text << "deadlock:";
+        for (const auto &one : waiting) {
+            if (!one.stream) continue;
+            if (one.writes ? !one.stream->full() : !one.stream->empty()) return;
+            text << " one process " << (one.writes ? "writes '" : "reads '") << one.stream->name << "' ("
+                 << one.stream->size() << " of " << one.stream->depth << ");";
         }
-        moved_before = now;
+        stop(text.str());
     }
 };
 
@@ -85,10 +77,10 @@ StreamBase::~StreamBase() {
         if (all[index] == this) all.erase(all.begin() + index--);
 }
 
-void StreamBase::begin_waiting(const char *action) {
+void StreamBase::begin_waiting(bool writes) {
     std::lock_guard<std::mutex> lock(simulation.mutex);
     simulation.blocked++;
-    simulation.waiting[thread_index] = {this, action};
+    simulation.waiting[thread_index] = {this, writes};
 }
 
 void StreamBase::end_waiting() {
@@ -115,7 +107,6 @@ void run_processes(const std::vector<std::function<void()>> &processes) {
     std::vector<std::thread> threads;
     simulation.alive = int(processes.size());
     simulation.blocked = 0;
-    simulation.moved_before = ~std::uint64_t(0);
     simulation.waiting.assign(processes.size(), {});
     for (std::size_t index = 0; index < processes.size(); index++) {
         threads.emplace_back([&, index] {

@@ -1,7 +1,6 @@
 // hls::stream for a C simulation: bounded as the FIFO in hardware is, one writing and one reading thread.
 //
-// A read of an empty stream and a write to a full one wait. When every thread waits and nothing moves, that is a
-// deadlock: the simulation stops and says which stream each thread waits for. Streams keep their largest fill.
+// A read of an empty stream and a write to a full one wait. When every thread waits, that is a deadlock: the simulation stops and says which stream each thread waits for. Streams keep their largest fill.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -34,8 +33,8 @@ public:
 protected:
     // Until `ready`; the flag tells the other side that somebody is to be woken.
     template <typename Ready>
-    void wait(std::atomic<int> &flag, const char *action, Ready ready) {
-        if (!ready()) wait_slowly(flag, action, ready);
+    void wait(std::atomic<int> &flag, bool writes, Ready ready) {
+        if (!ready()) wait_slowly(flag, writes, ready);
     }
     void wake(std::atomic<int> &flag) {
         if (flag.load()) wake_slowly();
@@ -43,8 +42,8 @@ protected:
 
 private:
     template <typename Ready>
-    void wait_slowly(std::atomic<int> &flag, const char *action, Ready ready) {
-        begin_waiting(action);
+    void wait_slowly(std::atomic<int> &flag, bool writes, Ready ready) {
+        begin_waiting(writes);
         flag.store(1);
         {
             std::unique_lock<std::mutex> lock(mutex_);
@@ -55,7 +54,7 @@ private:
         end_waiting();
         if (!ready()) throw Stopped();
     }
-    void begin_waiting(const char *action);
+    void begin_waiting(bool writes);
     void end_waiting();
     bool sleep(std::unique_lock<std::mutex> &lock);  // true: the simulation was stopped
     void wake_slowly();
@@ -74,7 +73,7 @@ public:
     explicit stream(const char *name = "") : StreamBase(name, DEPTH), slots_(DEPTH) {}
 
     T read() {
-        wait(readers_waiting, "reads", [&] { return !empty(); });
+        wait(readers_waiting, false, [&] { return !empty(); });
         unsigned at = taken.load();
         T value = slots_[at % DEPTH];
         taken.store(at + 1);
@@ -83,7 +82,7 @@ public:
     }
 
     void write(const T &value) {
-        wait(writers_waiting, "writes", [&] { return !full(); });
+        wait(writers_waiting, true, [&] { return !full(); });
         unsigned at = written.load();
         slots_[at % DEPTH] = value;
         written.store(at + 1);
