@@ -80,7 +80,7 @@ class _Lowering:
             else:
                 self._compute(layer, index)
         if self.reasons:
-            raise Unsupported("layers do not fit the engine", reasons=self.reasons,
+            raise Unsupported("layers do not fit the engine", reasons=list(dict.fromkeys(self.reasons)),
                               fix="a target with a larger engine, or fewer channels")  # fmt: skip
         return self.done
 

@@ -1,11 +1,13 @@
 // Requantisation (quant/INTEGER_NETWORKS.md): t = ((P multiplier + 2^(n-1)) >> n) + bias, q = clamp(t - offset, low, high).
 //
 // A ReLU needs nothing here: it goes with zero point -128, where the clamp to -128 is the same thing.
-// SCALE_LANES multipliers take LANES / SCALE_LANES cycles for a vector.
+// SCALE_LANES multipliers take PARTS cycles for a vector.
 #pragma once
 #include "types.h"
 
 namespace engine {
+
+const int PARTS = LANES / SCALE_LANES;
 
 struct ScaleCall {
     bool to_store;
@@ -27,7 +29,8 @@ inline ap_int<8> scaled(Sum sum, ap_int<16> multiplier, ap_int<16> bias, const S
 // GROUP vectors come as one `In`.
 template <int GROUP, typename In, int DEPTH>
 void requantise(DeepPackets &packets, hls::stream<In, DEPTH> &in, Vectors &to_other, Vectors &to_store) {
-    static ap_int<16> multiplier[MAX_PLANES][LANES], bias[MAX_PLANES][LANES];
+    // [plane and part of it][lane of the part]
+    static ap_int<16> multiplier[MAX_PLANES * PARTS][SCALE_LANES], bias[MAX_PLANES * PARTS][SCALE_LANES];
 #pragma HLS ARRAY_RESHAPE variable=multiplier dim=2 complete
 #pragma HLS ARRAY_RESHAPE variable=bias dim=2 complete
     while (true) {
@@ -50,10 +53,12 @@ void requantise(DeepPackets &packets, hls::stream<In, DEPTH> &in, Vectors &to_ot
                 for (int quarter = 0; quarter < 4; quarter++) {
 #pragma HLS UNROLL
                     ap_int<16> value = word.range(16 * quarter + 15, 16 * quarter);
+                    int lane = index % LANES + quarter;
+                    int row = plane * PARTS + lane / SCALE_LANES;
                     if (index < LANES)
-                        multiplier[plane][index + quarter] = value;
+                        multiplier[row][lane % SCALE_LANES] = value;
                     else
-                        bias[plane][index - LANES + quarter] = value;
+                        bias[row][lane % SCALE_LANES] = value;
                 }
             }
         }
@@ -63,12 +68,13 @@ void requantise(DeepPackets &packets, hls::stream<In, DEPTH> &in, Vectors &to_ot
             int part = index % GROUP;
             if (part == 0) sums = in.read();
             Vector done;
-            for (int first = 0; first < LANES; first += SCALE_LANES) {
+            for (int step = 0; step < PARTS; step++) {
 #pragma HLS PIPELINE II=1
+                int row = plane * PARTS + step;
                 for (int lane = 0; lane < SCALE_LANES; lane++) {
 #pragma HLS UNROLL
-                    done.lane[first + lane] = scaled(sums.lane[part * LANES + first + lane],
-                                                     multiplier[plane][first + lane], bias[plane][first + lane], call);
+                    Sum sum = sums.lane[part * LANES + step * SCALE_LANES + lane];
+                    done.lane[step * SCALE_LANES + lane] = scaled(sum, multiplier[row][lane], bias[row][lane], call);
                 }
             }
             // The last columns of the 1x1 array may be no channels of the layer.
