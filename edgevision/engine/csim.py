@@ -28,8 +28,10 @@ from edgevision.errors import ToolMissing, Unsupported, Mismatch
 from edgevision.resources import shipped
 from edgevision.target import Engine
 
+# Hidden: statics of inline functions are otherwise one for all engines that a process has loaded, whatever their size.
 _FLAGS = (
-    "-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-DENGINE_CSIM", "-Wno-unknown-pragmas", "-Wno-attributes",
+    "-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-DENGINE_CSIM",
+    "-Wno-unknown-pragmas", "-Wno-attributes",
 )  # fmt: skip
 _SOURCES = ("engine/engine.cpp", "csim/csim.cpp")
 _REPORT_BYTES = 1 << 16

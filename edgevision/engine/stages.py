@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,7 +50,8 @@ def spatial_of(layer: Layer, given: Parameters | None, x: Shape, lanes: int, rea
         reach: largest value of the map of dilations, where the layer reads one.
     """
     if isinstance(layer, MaxPool):
-        return _spatial(x, MAXIMUM, 2, 1, None, identity(x.planes, lanes))
+        # What is outside does not count, whatever the zero point is.
+        return _spatial(replace(x, outside=-128), MAXIMUM, 2, 1, None, identity(x.planes, lanes))
     assert given is not None
     scale = scale_of(layer, given, x.where, x.planes, lanes)
     kernel = np.zeros((x.planes, 3, 3, lanes), np.int8)

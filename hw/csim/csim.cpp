@@ -145,8 +145,9 @@ void check_burst(const char *port, const void *memory, unsigned beat_bytes, unsi
 }  // namespace engine
 
 // 0, or 1 when the run failed; `text` receives a report or the error, cut to `text_bytes`.
-extern "C" int edgevision_csim(const std::uint64_t *program, std::uint32_t words, std::uint8_t *maps,
-                               std::uint64_t map_bytes, char *text, std::uint64_t text_bytes) {
+extern "C" __attribute__((visibility("default"))) int edgevision_csim(
+    const std::uint64_t *program, std::uint32_t words, std::uint8_t *maps, std::uint64_t map_bytes, char *text,
+    std::uint64_t text_bytes) {
     static std::mutex one_run;
     std::lock_guard<std::mutex> lock(one_run);
     simulation.program = program;

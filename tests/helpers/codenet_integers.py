@@ -7,7 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from edgevision.engine.checks import tensors_of
+from edgevision.engine.execute import _made, convolved
 from edgevision.engine.network import (
+    INPUT,
     Channels,
     Concat,
     Convolution,
@@ -39,28 +41,37 @@ def codenet(name: str, *, side: int | None = None, classes: int = 20, seed: int 
 
 
 def with_random_numbers(header: Header, seed: int = 0) -> IntegerNetwork:
-    """Weights over their full range, and multipliers and biases that spread results over all bytes."""
+    """Weights over their full range; multipliers and biases that spread what a random image makes over all bytes."""
     rng = np.random.default_rng(seed)
-    tensors = tensors_of(header)
-    parameters = {}
+    zeros = {name: 0 if tensor.group is None else header.groups[tensor.group].zero
+             for name, tensor in tensors_of(header).items()}  # fmt: skip
+    tensors = {INPUT: rng.integers(-128, 128, header.input_shape).astype(np.int8)}
+    network = IntegerNetwork(header, {})
     for layer in header.layers:
         if isinstance(layer, Requantise):
-            channels = tensors[layer.name].shape[0]
-            parameters[layer.name] = Parameters(_int16(rng, 100, 20000, channels), _int16(rng, -50, 200, channels))
+            network.parameters[layer.name] = _spread(tensors[layer.input], layer.shift, 100, None, rng)
         if isinstance(layer, Convolution):
             half = 1 << layer.bits - 1
-            weight = rng.integers(-half, half, (layer.channels, layer.depth, layer.kernel, layer.kernel))
-            spread = 40 * half * np.sqrt(layer.depth * layer.kernel**2)
-            target = 3 if layer.limits is not None else 60
-            most = max(2, min(32767, int(2**layer.shift * target / spread)))
-            bias = _int16(rng, 0, 8, 1) if layer.limits is not None else _int16(rng, 0, 256, layer.channels)
-            multiplier = _int16(rng, -most, most + 1, layer.channels)
-            parameters[layer.name] = Parameters(multiplier, bias, weight.astype(np.int8))
-    return IntegerNetwork(header, parameters)
+            shape = layer.channels, layer.depth, layer.kernel, layer.kernel
+            weight = rng.integers(-half, half, shape).astype(np.int8)
+            dilation = None if layer.dilation is None else tensors[layer.dilation]
+            sums = convolved(tensors[layer.input], weight, layer.stride, zeros[layer.input], dilation)
+            middle = None if layer.limits is None else 3
+            network.parameters[layer.name] = _spread(
+                sums, layer.shift, 60 if middle is None else 2, middle, rng, weight
+            )
+        tensors[layer.name] = _made(layer, tensors, zeros, network)
+    return network
 
 
-def _int16(rng: np.random.Generator, low: int, high: int, count: int) -> np.ndarray:
-    return rng.integers(low, high, count).astype(np.int16)
+def _spread(sums: np.ndarray, shift: int, width: float, middle: float | None, rng: np.random.Generator,
+            weight: np.ndarray | None = None) -> Parameters:  # fmt: skip
+    flat = sums.reshape(len(sums), -1)
+    signs = rng.choice([-1, 1], len(flat))
+    multiplier = np.clip(np.rint(2**shift * width / (flat.std(axis=1) + 1)), 1, 32767) * signs
+    wanted = rng.uniform(0, 255, len(flat)) if middle is None else middle
+    bias = np.clip(np.rint(wanted - flat.mean(axis=1) * multiplier / 2**shift), -32768, 32767)
+    return Parameters(multiplier.astype(np.int16), bias.astype(np.int16), weight)
 
 
 class _Layers:
