@@ -1,7 +1,9 @@
 """The C simulation of the engine gives the bytes of the reference, for every kind of layer, on every preset."""
 
+import zlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from helpers.codenet_integers import codenet, with_random_numbers
@@ -24,7 +26,8 @@ from edgevision.engine.network import (
     Shuffle,
     Upsample,
 )
-from edgevision.engine.program import compiled
+from edgevision.engine.program import Program, compiled
+from edgevision.engine.validate import validated
 from edgevision.errors import Mismatch, Unsupported, UsageError
 
 PUBLISHED = Path(__file__).parent / "codenet"
@@ -254,3 +257,20 @@ def test_a_program_for_another_engine_or_another_image_is_refused():
         csim.run(program, SMALL, np.zeros((5, 3, 4), np.int8))
     with pytest.raises(UsageError, match="expected an int8 image"):
         csim.run(program, Z2, np.zeros((5, 3, 5), np.int8))
+
+
+def test_whatever_passes_the_checks_ends_and_stays_inside_its_memory():
+    program = compiled(network_of(CASES["network"]), Z2)
+    rng = np.random.default_rng(0)
+    ran = 0
+    for index in rng.choice(len(program.words), 600):
+        words = program.words.copy()
+        words[index] ^= np.uint64(1) << np.uint64(rng.integers(64))
+        header = msgspec.structs.replace(program.header, check=zlib.crc32(words.tobytes()))
+        try:
+            validated(Program(header, words), Z2)
+        except UsageError:
+            continue
+        ran += 1
+        csim.execute(words, Z2, np.zeros(program.header.map_bytes, np.uint8))
+    assert ran > 100
