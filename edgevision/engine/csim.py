@@ -24,7 +24,7 @@ from edgevision.cache import Cache
 from edgevision.engine.hardware import fingerprint, header_text
 from edgevision.engine.maps import read_map, write_image
 from edgevision.engine.program import Program
-from edgevision.errors import ToolMissing, Unsupported, Mismatch
+from edgevision.errors import Mismatch, ToolMissing, Unsupported
 from edgevision.resources import shipped
 from edgevision.target import Engine
 

@@ -42,6 +42,12 @@ class Packet:
     def __getitem__(self, name: str) -> int:
         return self.fields[name]
 
+    @property
+    def words(self) -> int:
+        """Words of it, its head among them."""
+        layout = FIELDS[self.receiver]
+        return 1 + (1 + max((word for _, word, _, _ in layout), default=-1)) + len(self.rest)
+
     def table(self) -> list[int]:
         """The 32-bit entries of a table of planes."""
         entries = np.ascontiguousarray(self.rest).view("<u4")

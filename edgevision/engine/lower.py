@@ -1,4 +1,4 @@
-"""From a network of integers to calls of the engine: which layers share a call, where every channel lies, what is split.
+"""From a network of integers to calls of the engine: where every channel lies, and what is split.
 
 A depthwise layer and the 1x1 layer behind it (or ahead of it) are one call where nobody else needs what is between
 them. A layer that is too large for what is on chip becomes several calls, each with some of its planes.
@@ -12,6 +12,7 @@ import numpy as np
 
 from edgevision.engine.calls import Buffer, Call, Pointwise, Scale, Spatial
 from edgevision.engine.checks import checked, tensors_of
+from edgevision.engine.fusion import Fusion, is_spatial
 from edgevision.engine.limits import pointwise_reasons, spatial_reasons
 from edgevision.engine.network import INPUT, Convolution, IntegerNetwork, Layer, Upsample
 from edgevision.engine.placement import Placement, PlaneRef, packed
@@ -64,21 +65,19 @@ class _Lowering:
         self.made = tensors_of(self.header)
         channels = {name: tensor.shape[0] for name, tensor in self.made.items()}
         self.channel_readers = readers_of_channels(self.header, channels)
-        self.tensor_readers = readers_of_tensors(self.header)
         self.layers = {layer.name: layer for layer in self.header.layers}
         self.done = Lowered()
-        self.delayed: set[str] = set()
+        self.leaves = Fusion(self.header, self.made, engine).leaves() if fuse else set()
         self.reasons: list[str] = []
 
     def run(self) -> Lowered:
         self._place_image()
-        for index, layer in enumerate(self.header.layers):
+        for layer in self.header.layers:
             if isinstance(layer, MOVING):
                 self._move(layer)
-            elif self._leaves_to_next(layer):
-                self.delayed.add(layer.name)
-            else:
-                self._compute(layer, index)
+            elif layer.name not in self.leaves:
+                # The others are done with the one layer that reads them.
+                self._compute(layer)
         if self.reasons:
             raise Unsupported("layers do not fit the engine", reasons=list(dict.fromkeys(self.reasons)),
                               fix="a target with a larger engine, or fewer channels")  # fmt: skip
@@ -89,7 +88,7 @@ class _Lowering:
     def _place_image(self) -> None:
         channels, height, width = self.header.input_shape
         zero = self.header.groups[self.header.input_group].zero
-        readers = [self.layers.get(name) for name in self.tensor_readers[INPUT]]
+        readers = [self.layers.get(name) for name in readers_of_tensors(self.header)[INPUT]]
         self.done.cells = channels <= CELL_SLOTS and all(
             isinstance(layer, Convolution) and self._fits_cells(layer, width) for layer in readers
         )
@@ -125,8 +124,8 @@ class _Lowering:
             if any(plane.twice for plane, _ in given[0].channels):
                 given = [self._copied(layer.input, given[0])]
                 channels = list(given[0].channels)
-            channels = [(plane._replace(twice=True), lane) for plane, lane in channels]  # type: ignore[attr-defined]
-        self.done.tensors[layer.name] = Placement(height, width, given[0].outside, tuple(channels))  # type: ignore[arg-type]
+            channels = [(plane._replace(twice=True), lane) for plane, lane in channels]
+        self.done.tensors[layer.name] = Placement(height, width, given[0].outside, tuple(channels))
 
     def _copied(self, name: str, x: Placement) -> Placement:
         """`x` written out pixel by pixel, because the engine reads a pixel twice but not four times."""
@@ -139,22 +138,9 @@ class _Lowering:
 
     # Fusion
 
-    def _leaves_to_next(self, layer: Layer) -> bool:
-        """Whether the call of the one layer that reads `layer` does `layer` too."""
-        readers = self.tensor_readers[layer.name]
-        if not self.fuse or len(readers) != 1 or readers[0] == "":
-            return False
-        reader = self.layers[readers[0]]
-        if isinstance(reader, MOVING) or reader.input != layer.name:  # type: ignore[union-attr]
-            return False
-        if _is_spatial(layer):
-            return _is_plain_pointwise(reader)
-        # A 1x1 layer ahead: only where the depthwise layer does not go with the one behind it.
-        return _is_plain_pointwise(layer) and _is_spatial(reader) and not self._leaves_to_next(reader)
-
-    def _compute(self, layer: Layer, index: int) -> None:
+    def _compute(self, layer: Layer) -> None:
         before = self.layers.get(sources(layer)[0])
-        if before is not None and before.name in self.delayed:
+        if before is not None and before.name in self.leaves:
             call = self._fused(before, layer)
             if call is not None:
                 self._emit(call)
@@ -166,7 +152,7 @@ class _Lowering:
         """One call for both, or None where it would not fit."""
         x = self.done.tensors[sources(first)[0]]
         planes, shape = self._shape(x)
-        spatial_first = _is_spatial(first)
+        spatial_first = is_spatial(first)
         if spatial_first:
             spatial = self._spatial(first, shape)
             pointwise, places = self._pointwise(second, shape.where, spatial.groups, spatial.pixels)
@@ -188,7 +174,7 @@ class _Lowering:
         x = self.done.tensors[sources(layer)[0]]
         planes, shape = self._shape(x)
         lanes = self.engine.lanes
-        if _is_spatial(layer):
+        if is_spatial(layer):
             spatial = self._spatial(layer, shape)
             self._place(layer.name, [(int(p), int(lane)) for p, lane in shape.where])
             # Planes behind the last channel may exist too.
@@ -196,23 +182,23 @@ class _Lowering:
             return
         assert isinstance(layer, Convolution)
         given, pixels = self.network.parameters[layer.name], int(np.prod(self.made[layer.name].shape[1:]))
-        spatial = None
+        front: Spatial | None = None
         if layer.kernel == 3 and layer.input == INPUT and self.done.cells:
             planes = [PlaneRef(INPUT, 0)]
-            spatial = cell_windows(x.height, x.width, x.outside, layer.stride, lanes)
+            front = cell_windows(x.height, x.width, x.outside, layer.stride, lanes)
             places = packed(self.channel_readers[layer.name], lanes)
             out = np.array(places)
-            pointwise = cell_pointwise(layer, given, spatial, out, int(out[:, 0].max()) + 1, lanes)
+            pointwise = cell_pointwise(layer, given, front, out, int(out[:, 0].max()) + 1, lanes)
         elif layer.kernel == 3:
-            spatial = windows(shape, layer.stride, lanes)
+            front = windows(shape, layer.stride, lanes)
             taps = np.array([v * 3 + u for u in range(3) for v in range(3)])
             groups = np.stack(np.broadcast_arrays(shape.where[:, :1] * 9 + taps, shape.where[:, 1:]), axis=2)
-            pointwise, places = self._pointwise(layer, groups, spatial.groups, pixels)
+            pointwise, places = self._pointwise(layer, groups, front.groups, pixels)
         else:
-            spatial = thinned(shape, layer.stride, lanes) if layer.stride > 1 else None
+            front = thinned(shape, layer.stride, lanes) if layer.stride > 1 else None
             pointwise, places = self._pointwise(layer, shape.where, shape.planes, pixels)
         self._place(layer.name, places)
-        self._emit_pointwise((layer.name,), x, planes, spatial, pointwise, layer.name)
+        self._emit_pointwise((layer.name,), x, planes, front, pointwise, layer.name)
 
     def _shape(self, x: Placement) -> tuple[list[PlaneRef], Shape]:
         planes, where = x.gathered()
@@ -292,15 +278,6 @@ class _Lowering:
             one = Pointwise(pointwise.weight[part], pointwise.halves, pointwise.pixels,
                             _scale_part(pointwise.scale, part))  # fmt: skip
             self._emit(self._call(names, x, planes, spatial, one, False, into, None, first))
-
-
-def _is_spatial(layer: Layer) -> bool:
-    """Whether the line buffer's unit alone does it."""
-    return not isinstance(layer, MOVING) and (not isinstance(layer, Convolution) or layer.depthwise)
-
-
-def _is_plain_pointwise(layer: Layer) -> bool:
-    return isinstance(layer, Convolution) and not layer.depthwise and (layer.kernel, layer.stride) == (1, 1)
 
 
 def _scale_part(scale: Scale, part: slice) -> Scale:

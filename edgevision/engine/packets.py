@@ -73,6 +73,14 @@ def words_of(call: Call, ahead: int, memory: MemoryPlan, engine: Engine) -> np.n
     return np.concatenate([_packet(receiver, parts) for receiver, parts in packets])
 
 
+def ahead_of(calls: list[Call], index: int) -> int:
+    """Calls before `index` that may be under way when it begins: those behind the last one whose result it reads."""
+    call = calls[index]
+    read = {plane.buffer for plane in call.reads} | ({call.dilation[0].buffer} if call.dilation is not None else set())
+    last = max((at for at in range(index) if {plane.buffer for plane in calls[at].writes} & read), default=-1)
+    return min(index - 1 - last, MOST_AHEAD)
+
+
 def tile_pixels(planes: int, engine: Engine) -> int:
     """Pixels of one plane that are moved at once."""
     return min(_burst_pixels(engine), engine.tile_vectors // planes)
@@ -97,8 +105,14 @@ def _loading(
     shape, size = planes << 16 | tile << 32, rows | width << 32
     flags = np.zeros(-(-planes // 64) * 64, np.uint8)
     flags[:planes] = [plane.twice for plane in call.reads]
-    load = [[_head(call.dilation is not None) | shape | ahead << 48, size], _table(call.reads, memory)]
-    arrange = [[_head(to_spatial) | shape, size], np.packbits(flags, bitorder="little").view("<u8")]
+    load: list[np.ndarray | list[int]] = [
+        [_head(call.dilation is not None) | shape | ahead << 48, size],
+        _table(call.reads, memory),
+    ]
+    arrange: list[np.ndarray | list[int]] = [
+        [_head(to_spatial) | shape, size],
+        np.packbits(flags, bitorder="little").view("<u8"),
+    ]
     return [(Receiver.LOAD, load), (Receiver.ARRANGE, arrange)]
 
 

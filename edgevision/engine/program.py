@@ -1,4 +1,4 @@
-"""The engine's program: a network of integers as one run of words, and what a driver needs around it (hw/PROGRAM.md)."""
+"""The engine's program: a network of integers as words, and what a driver needs around them (hw/PROGRAM.md)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from edgevision.engine.calls import Call
 from edgevision.engine.hardware import fingerprint
 from edgevision.engine.lower import Lowered, lower
 from edgevision.engine.memory import MemoryPlan, planned
 from edgevision.engine.network import INPUT, IntegerNetwork
-from edgevision.engine.packets import MOST_AHEAD, words_of
+from edgevision.engine.packets import ahead_of, words_of
 from edgevision.engine.placement import Placement
 from edgevision.engine.stages import CELL_SLOTS
 from edgevision.target import Engine
@@ -106,25 +105,18 @@ def compiled(network: IntegerNetwork, engine: Engine, *, fuse: bool = True, keep
     memory = planned(lowered.buffers, lowered.calls, kept, engine.lanes)
     calls, parts, first = [], [], 0
     for index, call in enumerate(lowered.calls):
-        words = words_of(call, _ahead(lowered.calls, index), memory, engine)
+        words = words_of(call, ahead_of(lowered.calls, index), memory, engine)
         calls.append(CallRange(layers=call.layers, first=first, count=len(words)))
         parts.append(words)
         first += len(words)
     joined = np.concatenate([np.zeros(0, np.uint64), *parts])
     header = ProgramHeader(
         engine=fingerprint(engine), lanes=engine.lanes, map_bytes=memory.bytes,
-        image=_image(lowered, memory, engine), calls=tuple(calls), words=len(joined), check=zlib.crc32(joined.tobytes()),
+        image=_image(lowered, memory, engine), calls=tuple(calls), words=len(joined),
+        check=zlib.crc32(joined.tobytes()),
         outputs=tuple(_stored(name, lowered.tensors[name], memory, _is_map(network, name)) for name in names),
     )  # fmt: skip
     return Program(header, joined)
-
-
-def _ahead(calls: list[Call], index: int) -> int:
-    """Calls before `index` that may be under way when it begins: those behind the last one whose result it reads."""
-    call = calls[index]
-    read = {plane.buffer for plane in call.reads} | ({call.dilation[0].buffer} if call.dilation is not None else set())
-    last = max((at for at in range(index) if {plane.buffer for plane in calls[at].writes} & read), default=-1)
-    return min(index - 1 - last, MOST_AHEAD)
 
 
 def _stored(name: str, placement: Placement, memory: MemoryPlan, dilations: bool) -> Stored:

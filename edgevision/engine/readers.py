@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from edgevision.engine.network import INPUT, Channels, Concat, Convolution, Header, Layer, Shuffle, Upsample
 
+Item = TypeVar("Item")
 #: Layers that are done by placement alone.
 MOVING = (Concat, Channels, Shuffle, Upsample)
 
@@ -21,7 +23,7 @@ def shuffled(channels: int, parts: int) -> list[int]:
     return [(position % parts) * size + position // parts for position in range(channels)]
 
 
-def moved(layer: Layer, inputs: Sequence[Sequence[object]]) -> list[object]:
+def moved(layer: Layer, inputs: Sequence[Sequence[Item]]) -> list[Item]:
     """What `layer`, one of MOVING, makes of lists with one item per channel."""
     if isinstance(layer, Concat):
         return [item for one in inputs for item in one]
@@ -45,7 +47,7 @@ def readers_of_channels(header: Header, channels: dict[str, int]) -> dict[str, l
     found: dict[str, list[list[int]]] = {INPUT: [[] for _ in range(channels[INPUT])]}
     for index, layer in enumerate(header.layers):
         if isinstance(layer, MOVING):
-            origin[layer.name] = moved(layer, [origin[name] for name in sources(layer)])  # type: ignore[assignment]
+            origin[layer.name] = moved(layer, [origin[name] for name in sources(layer)])
             continue
         for producer, channel in origin[sources(layer)[0]]:
             found[producer][channel].append(index)

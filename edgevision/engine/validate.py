@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgevision.engine.calls import DEPTHWISE, IM2COL, MAXIMUM
 from edgevision.engine.fields import Packet, packets
@@ -126,18 +127,18 @@ class _Call:
 
     def reasons(self, map_bytes: int) -> list[str]:
         """What is wrong inside and between the packets."""
-        return [*self._routing(), *self._moving(), *self._spatial(), *self._pointwise(), *self._counts(),
-                *self._addresses(map_bytes)]  # fmt: skip
+        alone = [*self._routing(), *self._moving(), *self._spatial(), *self._pointwise()]
+        return alone or [*self._counts(), *self._addresses(map_bytes)]
 
     def _routing(self) -> list[str]:
         has = self.has
         spatial, pointwise = has.get("SPATIAL"), has.get("POINTWISE")
         ends = {"load": has["ARRANGE"]["to_spatial"], "store": has["COLLECT"]["from_spatial"]}
         if spatial is None or pointwise is None:
+            alone = "POINTWISE" if spatial is None else "SPATIAL"
             wanted = {"load": int(spatial is not None), "store": int(spatial is not None)}
-            scale = has["SPATIAL_SCALE" if spatial is not None else "POINTWISE_SCALE"]
-            linked = (spatial["from_pointwise"] if spatial is not None else pointwise["from_spatial"]) if (
-                spatial is not None or pointwise is not None) else 0  # type: ignore[index]  # fmt: skip
+            scale = has[f"{alone}_SCALE"]
+            linked = has[alone]["from_spatial" if spatial is None else "from_pointwise"]
             good = ends == wanted and scale["to_store"] == 1 and not linked
         else:
             first = ends["load"]
@@ -261,7 +262,7 @@ class _Call:
         if any(entry & 14 for entry in tables) or any(entry & 1 for entry in self.has["STORE"].table()):
             reasons.append("an address that is no multiple of 16")
         written = sorted(self.written(), key=lambda one: one.start)
-        if any(a.stop > b.start for a, b in zip(written, written[1:], strict=False)) or _overlap(written, self._read()):
+        if any(a.stop > b.start for a, b in pairwise(written)) or _overlap(written, self._read()):
             reasons.append("STORE: writes where the call reads or writes something else")
         return reasons
 

@@ -263,7 +263,7 @@ def test_whatever_passes_the_checks_ends_and_stays_inside_its_memory():
     program = compiled(network_of(CASES["network"]), Z2)
     rng = np.random.default_rng(0)
     ran = 0
-    for index in rng.choice(len(program.words), 600):
+    for index in rng.choice(len(program.words), 300):
         words = program.words.copy()
         words[index] ^= np.uint64(1) << np.uint64(rng.integers(64))
         header = msgspec.structs.replace(program.header, check=zlib.crc32(words.tobytes()))
@@ -273,4 +273,4 @@ def test_whatever_passes_the_checks_ends_and_stays_inside_its_memory():
             continue
         ran += 1
         csim.execute(words, Z2, np.zeros(program.header.map_bytes, np.uint8))
-    assert ran > 100
+    assert ran > 50
