@@ -6,10 +6,10 @@ import zlib
 import msgspec
 import numpy as np
 import pytest
-from helpers.codenet_integers import codenet
 from helpers.engines import SMALL, Z2
 from helpers.integers import CASES, network_of
 
+from benchmarks.fpga.codenet import codenet
 from edgevision.engine import programfile
 from edgevision.engine.network import INPUT
 from edgevision.engine.packets import Receiver
@@ -140,7 +140,7 @@ def test_tensors_outside_the_memory():
 
 
 def test_random_damage_is_refused_or_harmless():
-    program = compiled(codenet("codenet_a", side=32), Z2)
+    program = compiled(codenet("codenet_a", side=32, spread=False), Z2)
     weights = set()
     for call in program.header.calls:
         index = call.first

@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from helpers.codenet_integers import codenet, with_random_numbers
 from helpers.engines import ENGINES, SMALL, Z2, agree, random_image, require_csim
 from helpers.integers import CASES, network_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fpga.codenet import codenet, with_random_numbers
 from edgevision.engine import csim
 from edgevision.engine.network import (
     Channels,

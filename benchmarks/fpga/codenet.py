@@ -28,38 +28,54 @@ from edgevision.zoo.codenet import VARIANTS, Variant
 _DECODER = (256, 128, 64)
 
 
-def codenet(name: str, *, side: int | None = None, classes: int = 20, seed: int = 0) -> IntegerNetwork:
-    """The network of variant `name`; `side` of the image where it is not the published one."""
+def codenet(
+    name: str, *, side: int | None = None, classes: int = 20, seed: int = 0, spread: bool = True
+) -> IntegerNetwork:
+    """The network of variant `name`; `side` of the image where it is not the published one, `spread` as below."""
+    return with_random_numbers(codenet_header(name, side=side, classes=classes), seed, spread=spread)
+
+
+def codenet_header(name: str, *, side: int | None = None, classes: int = 20) -> Header:
+    """All but its numbers."""
     variant = VARIANTS[name]
     layers = _Layers()
     out = layers.heads(layers.decoder(layers.backbone(variant), variant.dims[-1]), classes)
-    header = Header(
+    return Header(
         input_shape=(3, side or variant.side, side or variant.side), input_group=1,
         groups=(Group(0.05, -128), Group(0.1, 3)), layers=tuple(layers.made), outputs=tuple(out),
     )  # fmt: skip
-    return with_random_numbers(header, seed)
 
 
-def with_random_numbers(header: Header, seed: int = 0) -> IntegerNetwork:
-    """Weights over their full range; multipliers and biases that spread what a random image makes over all bytes."""
+def with_random_numbers(header: Header, seed: int = 0, *, spread: bool = True) -> IntegerNetwork:
+    """Weights over their full range.
+
+    Args:
+        spread: find multipliers and biases that spread what a random image makes over all bytes, which takes as long as
+            running the network; without it they are 1 and 0.
+    """
     rng = np.random.default_rng(seed)
-    zeros = {name: 0 if tensor.group is None else header.groups[tensor.group].zero
-             for name, tensor in tensors_of(header).items()}  # fmt: skip
+    made = tensors_of(header)
+    zeros = {name: 0 if tensor.group is None else header.groups[tensor.group].zero for name, tensor in made.items()}
     tensors = {INPUT: rng.integers(-128, 128, header.input_shape).astype(np.int8)}
     network = IntegerNetwork(header, {})
     for layer in header.layers:
-        if isinstance(layer, Requantise):
-            network.parameters[layer.name] = _spread(tensors[layer.input], layer.shift, 100, None, rng)
+        weight = None
         if isinstance(layer, Convolution):
             half = 1 << layer.bits - 1
             shape = layer.channels, layer.depth, layer.kernel, layer.kernel
             weight = rng.integers(-half, half, shape).astype(np.int8)
-            dilation = None if layer.dilation is None else tensors[layer.dilation]
-            sums = convolved(tensors[layer.input], weight, layer.stride, zeros[layer.input], dilation)
-            middle = None if layer.limits is None else 3
-            network.parameters[layer.name] = _spread(
-                sums, layer.shift, 60 if middle is None else 2, middle, rng, weight
-            )
+        if isinstance(layer, Convolution | Requantise) and not spread:
+            channels = made[layer.name].shape[0]
+            network.parameters[layer.name] = Parameters(*np.int16([[1] * channels, [0] * channels]), weight)
+        if not spread:
+            continue
+        if isinstance(layer, Requantise):
+            network.parameters[layer.name] = _spread(tensors[layer.input], layer.shift, 100, None, rng)
+        if isinstance(layer, Convolution):
+            x, dilation = tensors[layer.input], None if layer.dilation is None else tensors[layer.dilation]
+            sums = convolved(x, weight, layer.stride, zeros[layer.input], dilation)
+            width, middle = (60, None) if layer.limits is None else (2, 3)
+            network.parameters[layer.name] = _spread(sums, layer.shift, width, middle, rng, weight)
         tensors[layer.name] = _made(layer, tensors, zeros, network)
     return network
 
