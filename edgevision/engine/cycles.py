@@ -7,6 +7,7 @@ them in the model: what is held up waits for the slowest process anyway.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,7 @@ def cycles_of(calls: list[Call], words: list[dict[Receiver, int]], engine: Engin
         times = state.run(call, sizes, max(may_read, default=0))
         moved = _bytes(call, sizes, engine)
         # All ports share one memory.
-        last = max(times.last, times.first + round(moved * per_byte))
+        last = max(times.last, times.first + math.ceil(moved * per_byte))
         state.delay(last - times.last)
         found.append(
             CallCycles(

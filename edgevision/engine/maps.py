@@ -44,6 +44,15 @@ def read_map(memory: np.ndarray, header: ProgramHeader, stored: Stored) -> np.nd
     return found
 
 
+def write_map(memory: np.ndarray, header: ProgramHeader, stored: Stored, tensor: np.ndarray) -> None:
+    """Put a tensor's channels where the program leaves them; planes that are read twice belong to another tensor."""
+    _, height, width = stored.shape
+    for channel, (plane, lane) in enumerate(stored.channels):
+        if not stored.planes[plane][1]:
+            pixels = memory[_bytes_of(stored, plane, header)].reshape(height, width, header.lanes)
+            pixels[:, :, lane] = tensor[channel].view(np.uint8)
+
+
 def plane_bytes(stored: Stored, plane: int, header: ProgramHeader) -> int:
     """Bytes of a plane of `stored`."""
     _, height, width = stored.shape

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <iostream>
 #include <map>
 #include <sstream>
 #include <thread>
@@ -36,6 +37,7 @@ struct Simulation {
 
     void stop(const std::string &why) {
         if (error.empty()) error = why;
+        if (!program) std::cerr << why << '\n';
         stopped = true;
     }
 
@@ -126,7 +128,9 @@ void check_burst(const char *port, const void *memory, unsigned beat_bytes, unsi
     bool program = memory == simulation.program;
     std::uint64_t begin = std::uint64_t(first) * beat_bytes, end = begin + std::uint64_t(beats) * beat_bytes;
     std::ostringstream text;
-    if (end > (program ? simulation.program_bytes : simulation.map_bytes))
+    const std::uint64_t limit = program ? simulation.program_bytes : simulation.map_bytes;
+    // The test bench does not say how large its memories are.
+    if (simulation.program && end > limit)
         text << "leaves the memory";
     else if (beats < 1 || beats > BURST_BEATS)
         text << "has " << beats << " beats, expected 1 to " << BURST_BEATS;
