@@ -95,38 +95,42 @@ inline void pointwise(Packets &packets, hls::stream<Word, 64> &weights, Vectors 
         }
         ColumnSums sums;
 #pragma HLS ARRAY_PARTITION variable=sums.lane complete
-        for (int pixel = 0; pixel < count; pixel++) {
-            int group = 0;
-            bool low = false;
-            for (int step = 0; step < steps; step++) {
+        int pixel = 0, step = 0, group = 0;
+        bool low = false;
+        // One loop over pixels and blocks, so that a pixel does not wait for the pipeline to empty.
+        for (int index = 0; index < count * steps; index++) {
 #pragma HLS PIPELINE II=1
 #pragma HLS DEPENDENCE variable=pixels inter false
 #pragma HLS DEPENDENCE variable=ring.rows inter false
-                if (step < groups && pixel + 1 < count)
-                    pixels[(pixel + 1) % 2][step] = from_spatial ? spatial.read() : features.read();
-                // The ring holds WEIGHT_BLOCKS; the one being filled is none of those in use.
-                if (ring.ahead < WEIGHT_BLOCKS && !weights.empty()) fill(ring, weights.read());
+            if (step < groups && pixel + 1 < count)
+                pixels[(pixel + 1) % 2][step] = from_spatial ? spatial.read() : features.read();
+            // The ring holds WEIGHT_BLOCKS; the one being filled is none of those in use.
+            if (ring.ahead < WEIGHT_BLOCKS && !weights.empty()) fill(ring, weights.read());
 
-                const Vector x = pixels[pixel % 2][group];
-                int address = (base + step) % WEIGHT_BLOCKS;
-                for (int pair = 0; pair < COLUMNS / 2; pair++) {
+            const Vector x = pixels[pixel % 2][group];
+            int address = (base + step) % WEIGHT_BLOCKS;
+            for (int pair = 0; pair < COLUMNS / 2; pair++) {
 #pragma HLS UNROLL
-                    Sum add[2];
-                    two_products(x, ring.rows[2 * pair][address], ring.rows[2 * pair + 1][address], !low, add[0],
-                                 add[1]);
-                    for (int side = 0; side < 2; side++) {
+                Sum add[2];
+                two_products(x, ring.rows[2 * pair][address], ring.rows[2 * pair + 1][address], !low, add[0],
+                             add[1]);
+                for (int side = 0; side < 2; side++) {
 #pragma HLS UNROLL
-                        Sum before = sums.lane[2 * pair + side];
-                        if (group == 0) before = low ? Sum(before << 4) : Sum(0);
-                        sums.lane[2 * pair + side] = before + add[side];
-                    }
+                    Sum before = sums.lane[2 * pair + side];
+                    if (group == 0) before = low ? Sum(before << 4) : Sum(0);
+                    sums.lane[2 * pair + side] = before + add[side];
                 }
-                group++;
-                if (group == groups) {
-                    group = 0;
-                    if (low || !halves) out.write(sums);
-                    low = halves && !low;
-                }
+            }
+            group++;
+            if (group == groups) {
+                group = 0;
+                if (low || !halves) out.write(sums);
+                low = halves && !low;
+            }
+            step++;
+            if (step == steps) {
+                step = 0;
+                pixel++;
             }
         }
         base = (base + steps) % WEIGHT_BLOCKS;

@@ -62,21 +62,22 @@ void requantise(DeepPackets &packets, hls::stream<In, DEPTH> &in, Vectors &to_ot
                 }
             }
         }
-        int plane = 0;
+        int plane = 0, part = 0, step = 0;
         In sums;
-        for (int index = 0; index < call.vectors; index++) {
-            int part = index % GROUP;
-            if (part == 0) sums = in.read();
-            Vector done;
-            for (int step = 0; step < PARTS; step++) {
+        Vector done;
+        // One loop, so that a vector does not wait for the pipeline to empty.
+        for (int index = 0; index < call.vectors * PARTS; index++) {
 #pragma HLS PIPELINE II=1
-                int row = plane * PARTS + step;
-                for (int lane = 0; lane < SCALE_LANES; lane++) {
+            if (part == 0 && step == 0) sums = in.read();
+            int row = plane * PARTS + step;
+            for (int lane = 0; lane < SCALE_LANES; lane++) {
 #pragma HLS UNROLL
-                    Sum sum = sums.lane[part * LANES + step * SCALE_LANES + lane];
-                    done.lane[step * SCALE_LANES + lane] = scaled(sum, multiplier[row][lane], bias[row][lane], call);
-                }
+                Sum sum = sums.lane[part * LANES + step * SCALE_LANES + lane];
+                done.lane[step * SCALE_LANES + lane] = scaled(sum, multiplier[row][lane], bias[row][lane], call);
             }
+            step++;
+            if (step < PARTS) continue;
+            step = 0;
             // The last columns of the 1x1 array may be no channels of the layer.
             if (plane < call.kept) {
                 if (call.to_store)
@@ -84,6 +85,7 @@ void requantise(DeepPackets &packets, hls::stream<In, DEPTH> &in, Vectors &to_ot
                 else
                     to_other.write(done);
             }
+            part = part + 1 == GROUP ? 0 : part + 1;
             plane = plane + 1 == call.planes ? 0 : plane + 1;
         }
     }

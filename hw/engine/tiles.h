@@ -22,11 +22,44 @@ struct PlaneWalk {
     }
 };
 
+// The tiles of rows of `width` pixels, one after another: how many pixels and vectors the next one has.
+struct Tiles {
+    int per_row, tile, last_tile, full, last;
+    int left, column;
+    int pixels, vectors;
+
+    void begin(int rows, int width, int tile_pixels, int planes) {
+#pragma HLS INLINE
+        tile = tile_pixels;
+        per_row = (width + tile - 1) / tile;
+        last_tile = width - (per_row - 1) * tile;
+        full = tile * planes;
+        last = last_tile * planes;
+        left = rows * per_row;
+        column = 0;
+        look();
+    }
+
+    void next() {
+#pragma HLS INLINE
+        left--;
+        column = column + 1 == per_row ? 0 : column + 1;
+        look();
+    }
+
+    void look() {
+#pragma HLS INLINE
+        bool ends = column == per_row - 1;
+        pixels = ends ? last_tile : tile;
+        vectors = left <= 0 ? 0 : ends ? last : full;
+    }
+};
+
 // From planes to pixels; a plane that is read twice in each direction gives every other pixel from the one before.
 inline void arrange(Packets &packets, Vectors &in, Vectors &to_spatial, Vectors &to_pointwise) {
-    static Vector tiles[2][TILE_VECTORS];
-#pragma HLS AGGREGATE variable=tiles compact=bit
-#pragma HLS ARRAY_PARTITION variable=tiles dim=1 complete
+    static Vector memory[2][TILE_VECTORS];
+#pragma HLS AGGREGATE variable=memory compact=bit
+#pragma HLS ARRAY_PARTITION variable=memory dim=1 complete
     bool twice[MAX_PLANES];
     while (true) {
         Word head = packets.read();
@@ -34,45 +67,41 @@ inline void arrange(Packets &packets, Vectors &in, Vectors &to_spatial, Vectors 
         bool spatial = head[1];
         int planes = head.range(31, 16), tile = head.range(47, 32);
         Word size = packets.read();
-        int rows = size.range(31, 0), width = size.range(63, 32);
         Word flags = 0;
         for (int plane = 0; plane < planes; plane++) {
 #pragma HLS PIPELINE II=1
             if (plane % 64 == 0) flags = packets.read();
             twice[plane] = flags[plane % 64];
         }
-        int row = 0, first = 0, emptied = 0;
+        Tiles tiles;
+        tiles.begin(size.range(31, 0), size.range(63, 32), tile, planes);
+        int emptied = 0, index = 0;
         bool side = false;
-        // One more step than there are tiles: the last one only empties.
-        while (row < rows || emptied > 0) {
-            int left = row < rows ? width - first : 0;
-            int pixels = left < tile ? left : tile;
-            int filled = pixels * planes;
-            int longest = filled > emptied ? filled : emptied;
-            PlaneWalk walk = {0, 0, 0};
-            Vector vector;
-            for (int index = 0; index < longest; index++) {
+        PlaneWalk walk = {0, 0, 0};
+        Vector vector;
+        // One loop over all tiles; the last one is only emptied.
+        while (tiles.vectors > 0 || emptied > 0) {
 #pragma HLS PIPELINE II=1
-#pragma HLS DEPENDENCE variable=tiles inter false
-                if (index < filled) {
-                    if (!twice[walk.plane] || walk.pixel % 2 == 0) vector = in.read();
-                    tiles[side][walk.address] = vector;
-                    walk.next(pixels, planes);
-                }
-                if (index < emptied) {
-                    Vector done = tiles[!side][index];
-                    if (spatial)
-                        to_spatial.write(done);
-                    else
-                        to_pointwise.write(done);
-                }
+#pragma HLS DEPENDENCE variable=memory inter false
+            if (index < tiles.vectors) {
+                if (!twice[walk.plane] || walk.pixel % 2 == 0) vector = in.read();
+                memory[side][walk.address] = vector;
+                walk.next(tiles.pixels, planes);
             }
-            emptied = filled;
-            side = !side;
-            first += tile;
-            if (first >= width) {
-                first = 0;
-                row++;
+            if (index < emptied) {
+                Vector done = memory[!side][index];
+                if (spatial)
+                    to_spatial.write(done);
+                else
+                    to_pointwise.write(done);
+            }
+            index++;
+            if (index >= tiles.vectors && index >= emptied) {
+                emptied = tiles.vectors;
+                tiles.next();
+                side = !side;
+                index = 0;
+                walk = {0, 0, 0};
             }
         }
     }
@@ -80,35 +109,36 @@ inline void arrange(Packets &packets, Vectors &in, Vectors &to_spatial, Vectors 
 
 // From pixels to planes.
 inline void collect(Packets &packets, Vectors &from_spatial, Vectors &from_pointwise, Vectors &out) {
-    static Vector tiles[2][TILE_VECTORS];
-#pragma HLS AGGREGATE variable=tiles compact=bit
-#pragma HLS ARRAY_PARTITION variable=tiles dim=1 complete
+    static Vector memory[2][TILE_VECTORS];
+#pragma HLS AGGREGATE variable=memory compact=bit
+#pragma HLS ARRAY_PARTITION variable=memory dim=1 complete
     while (true) {
         Word head = packets.read();
         if (head == END) break;
         bool spatial = head[1];
         int planes = head.range(31, 16), tile = head.range(47, 32);
-        int left = packets.read().range(31, 0);
-        int pixels_before = 0, emptied = 0;
+        Tiles tiles;
+        tiles.begin(1, packets.read().range(31, 0), tile, planes);
+        int pixels_before = 0, emptied = 0, index = 0;
         bool side = false;
-        while (left > 0 || emptied > 0) {
-            int pixels = left < tile ? left : tile;
-            int filled = pixels * planes;
-            int longest = filled > emptied ? filled : emptied;
-            PlaneWalk walk = {0, 0, 0};
-            for (int index = 0; index < longest; index++) {
+        PlaneWalk walk = {0, 0, 0};
+        while (tiles.vectors > 0 || emptied > 0) {
 #pragma HLS PIPELINE II=1
-#pragma HLS DEPENDENCE variable=tiles inter false
-                if (index < filled) tiles[side][index] = spatial ? from_spatial.read() : from_pointwise.read();
-                if (index < emptied) {
-                    out.write(tiles[!side][walk.address]);
-                    walk.next(pixels_before, planes);
-                }
+#pragma HLS DEPENDENCE variable=memory inter false
+            if (index < tiles.vectors) memory[side][index] = spatial ? from_spatial.read() : from_pointwise.read();
+            if (index < emptied) {
+                out.write(memory[!side][walk.address]);
+                walk.next(pixels_before, planes);
             }
-            pixels_before = pixels;
-            emptied = filled;
-            side = !side;
-            left -= pixels;
+            index++;
+            if (index >= tiles.vectors && index >= emptied) {
+                pixels_before = tiles.pixels;
+                emptied = tiles.vectors;
+                tiles.next();
+                side = !side;
+                index = 0;
+                walk = {0, 0, 0};
+            }
         }
     }
 }
