@@ -17,7 +17,7 @@ from edgevision.compress.onnxgraph import finished
 from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
 from edgevision.errors import Mismatch, Unsupported
-from edgevision.graph import square
+from edgevision.graph import binaryfunctions, square
 from edgevision.graph.fold import fold_constants, fold_layer_scales
 from edgevision.graph.naming import name_by_module
 from edgevision.graph.simplify import flatten_reshapes, pool_means
@@ -101,6 +101,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     fold_constants(graph.graph)
     fold_layer_scales(graph.graph)
     square.declare(graph)
+    binaryfunctions.declare(graph)
     return finished(graph)
 
 
