@@ -6,6 +6,7 @@ import common
 import numpy as np
 
 import edgevision
+from edgevision.compress.scoring import scoring_of
 from edgevision.compress.session import predictor
 from edgevision.data import open_data
 from edgevision.device import open_device
@@ -27,9 +28,9 @@ def main() -> None:
         built = edgevision.deploy(small.folder, target="host", out=asked.work, overwrite=True, progress=common.progress)
         device = open_device("host", built.bundle.manifest.target)
         device.push(built.bundle.folder)
-        split = open_data(asked.data, small.info.preprocessing).split("test")
+        scoring = scoring_of(open_data(asked.data, small.info.preprocessing))
         engines = {"edgevision": device.run, "onnxruntime": predictor(small.graph())}
-        found = agreement(engines, {"edgevision": "onnxruntime"}, split, limit=asked.limit, progress=common.progress)
+        found = agreement(engines, {"edgevision": "onnxruntime"}, scoring, limit=asked.limit, progress=common.progress)
         for name, one in found.items():
             rows[f"{name} {recipe}"] = {
                 "top1_percent": one.accuracy.percent,

@@ -104,6 +104,7 @@ def _packages() -> Iterable[Check]:
 _EXTRAS = {
     "board": "building bundles for other boards without a Debian cross compiler, and the rpc device",
     "tune": "deploy --tune: searching faster loops for operators without a kernel of ours",
+    "detect": "average precision of detectors",
     "bench": "the ImageNet-pretrained EfficientNet-Lite0",
 }
 

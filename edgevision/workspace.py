@@ -96,7 +96,7 @@ def slug(text: str) -> str:
     name = text.rstrip("/").rsplit("/", 1)[-1] if "/" in text else text
     for suffix in (".onnx", ".pt2", ".tar.gz", ".tgz"):
         name = name.removesuffix(suffix)
-    name = name.rsplit(":", 1)[-1] if name.startswith(("folder:", "imagenet:")) else name
+    name = name.rsplit(":", 1)[-1] if name.startswith(("folder:", "imagenet:", "voc:", "coco:")) else name
     return re.sub(r"[^A-Za-z0-9_.+@]+", "-", name).strip("-.") or "unnamed"
 
 

@@ -37,6 +37,9 @@ CORES = (
         "LLVM uses its model of the A57 with sdot added; a real A76 starts two fmla a cycle, the model one",
     ),
     Core("Cortex-A9", "zynq7020-ps", "armv7a-linux-gnueabihf", "cortex-a9", "+neon,+vfp3", "pairs"),
-    Core("Neoverse V1", "arm64-i8mm", "aarch64-linux-gnu", "neoverse-v1", "+neon,+dotprod,+i8mm", "usmmla",
-        "our bytes go through usdot by element; usmmla, twice as fast in the model, would need its own tile"),
+    Core("Neoverse V1", "arm64-i8mm", "aarch64-linux-gnu", "neoverse-v1", "+neon,+dotprod,+i8mm", "usmmla"),
+    Core(
+        "Cortex-A710", "arm64-i8mm", "aarch64-linux-gnu", "cortex-a710", "+neon,+dotprod,+i8mm", "usmmla",
+        "LLVM uses its model of the Neoverse N2; the loops are those for the Neoverse V1",
+    ),
 )  # fmt: skip

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgevision.api.subject import built_in_data, refuse_other_data, side_for
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 from edgevision.workspace import DEFAULT_OUT, Workspace, slug
 
 if TYPE_CHECKING:
     from edgevision.compress.compressed import Compressed
-    from edgevision.data import DataSet
+    from edgevision.data.metric import AnySet
     from edgevision.zoo.model import Model
 
 
@@ -42,8 +43,8 @@ def compress(
     Args:
         model: a name of the zoo, or the path of an `.onnx` or `.pt2` file.
         recipe: a recipe's name, or several joined with "+".
-        data: "digits", "folder:PATH" or "imagenet:PATH", to calibrate on and to measure accuracy with. Without it, the
-            data the weights in `out` were trained on.
+        data: "digits", "folder:PATH" or "imagenet:PATH", or for a detector "shapes", "voc:PATH" or "coco:PATH", to
+            calibrate on and to measure accuracy with. Without it, the data the weights in `out` were trained on.
         weights: a checkpoint; without it, what `train` left in `out`.
         random_weights: use none, to look at size and speed alone.
         keep_fp: layers to leave in float.
@@ -68,6 +69,8 @@ def compress(
         known_data(data)
     workspace = Workspace(Path(out))
     name = zoo.full_name(model)
+    if data:
+        refuse_other_data(name, data)
     origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
     spec = data or origin.data
     network, images = _opened(name, origin.weights, spec, image_size, seed)
@@ -92,22 +95,22 @@ def compress(
 
 def _opened(
     name: str, weights: Path | Literal["random"] | None, data: str | None, image_size: int | None, seed: int
-) -> tuple[Model, DataSet | None]:
+) -> tuple[Model, AnySet | None]:
     """The network, and the data prepared the way the network wants it."""
     from edgevision import zoo
-    from edgevision.data import open_data
+    from edgevision.data import open_set
 
-    images = open_data(data) if data else None
+    images = open_set(data) if data else None
     network = zoo.load_model(
         name,
         classes=images.classes if images else (),
         weights=weights,
-        image_size=image_size,
+        image_size=side_for(name, data, image_size) if data and weights == "random" else image_size,
         preprocessing=images.default_preprocessing if images and weights == "random" else None,
         seed=seed,
     )
     if data and images and images.preprocessing != network.preprocessing:
-        images = open_data(data, network.preprocessing)
+        images = open_set(data, network.preprocessing)
     return network, images
 
 
@@ -154,6 +157,6 @@ def find_weights(
     raise UsageError(
         f"there are no weights for {model}",
         where=str(workspace.weights(model, data) if data else folder / f"{slug(model)}-*.safetensors"),
-        fix=f"edgevision train --model {model} --data {data or 'digits'}, or --weights FILE, or --random-weights "
-        "to look at size and speed alone",
+        fix=f"edgevision train --model {model} --data {data or built_in_data(model)}, or --weights FILE, or "
+        "--random-weights to look at size and speed alone",
     )

@@ -228,6 +228,7 @@ def _origin(info: CompressedInfo) -> Origin:
         weights=info.provenance.origin,
         onnx_sha256=info.onnx_sha256,
         versions=info.versions,
+        metric=info.metric,
     )
 
 

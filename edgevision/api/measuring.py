@@ -18,7 +18,7 @@ from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
     from edgevision.bundle import Origin
-    from edgevision.data import Split
+    from edgevision.compress.scoring import Scoring
     from edgevision.profile.profile import Profile
 
 
@@ -78,7 +78,8 @@ def profile(
         against: runtimes to compare with: "onnxruntime", "openvino", "ncnn". The last two are extra packages, and ncnn
             runs float networks alone.
         device: where; without it, the default of the target they were built for.
-        data: where the test images are, when not where they were: "folder:PATH" or "imagenet:PATH".
+        data: where the test images are, when not where they were: "folder:PATH", "imagenet:PATH", "voc:PATH" or
+            "coco:PATH".
         accuracy: measure accuracy and agreement on the test images; without it latency alone, and no images are read.
         seconds: measured time per engine.
         limit: test images for accuracy; all without it.
@@ -112,14 +113,15 @@ def profile(
         return open_device(device or target.default_device, target, timeout=timeout)
 
     origin = read_manifest(folders[0]).origin
-    split, place, doubts = images_of(origin, data) if accuracy else (None, None, [])
+    scoring, place, doubts = images_of(origin, data) if accuracy else (None, None, [])
     networks = usable(workspace.all_compressed(), Compressed.load, skipped)
     with _bound(affinity):
         engines = contenders(folders, networks, open_device=opened, against=against, threads=threads, broken=skipped)
         done = measure(
             engines,
             Protocol(seconds=seconds, seed=seed),
-            split=split,
+            metric=origin.metric,
+            scoring=scoring,
             images_from=place,
             doubts=doubts,
             limit=limit,
@@ -135,8 +137,8 @@ def profile(
     return Profiled(path, done, tuple(skipped))
 
 
-def images_of(origin: Origin, data: str | None) -> tuple[Split | None, str | None, list[str]]:
-    """The images accuracy is measured on, where they are, and doubts when they are others than the network's own.
+def images_of(origin: Origin, data: str | None) -> tuple[Scoring | None, str | None, list[str]]:
+    """How accuracy is measured, where its images are, and doubts when they are others than the network's own.
 
     Args:
         origin: of the bundle; names where its images were.
@@ -145,15 +147,18 @@ def images_of(origin: Origin, data: str | None) -> tuple[Split | None, str | Non
     Raises:
         UsageError: they are not there, cannot be used, or show other classes.
     """
-    from edgevision.data import open_data
+    from edgevision.compress.scoring import scoring_of
+    from edgevision.data import open_set
+    from edgevision.data.metric import metric_of, mismatch
 
     place = data or origin.data
     if not place:
         return None, None, []
-    elsewhere = "--data folder:PATH (or imagenet:PATH) says where they are, --no-accuracy measures latency alone"
+    kinds = "voc:PATH (or coco:PATH)" if origin.metric == "AP50" else "folder:PATH (or imagenet:PATH)"
+    elsewhere = f"--data {kinds} says where they are, --no-accuracy measures latency alone"
     try:
-        images = open_data(place, origin.preprocessing)
-        split = images.split("test")
+        images = open_set(place, origin.preprocessing)
+        scoring = scoring_of(images)
     except UsageError as error:
         raise UsageError(
             f"the test images of {origin.model} cannot be used: {error.what}",
@@ -161,6 +166,9 @@ def images_of(origin: Origin, data: str | None) -> tuple[Split | None, str | Non
             reasons=error.reasons,
             fix=elsewhere,
         ) from error
+    other = mismatch(origin.model, origin.metric, place, metric_of(images))
+    if other:
+        raise UsageError(other, where=place, fix=elsewhere)
     if origin.classes and images.classes != origin.classes:
         raise UsageError(
             f"expected images of the network's {len(origin.classes)} classes ({', '.join(origin.classes[:5])}, ...), "
@@ -170,7 +178,7 @@ def images_of(origin: Origin, data: str | None) -> tuple[Split | None, str | Non
         )
     same = origin.data_sha256 is None or images.sha256 == origin.data_sha256
     doubts = [] if same else [f"accuracy is of {images.spec}, which holds other images than {origin.data} did"]
-    return split, images.spec, doubts
+    return scoring, images.spec, doubts
 
 
 def _check(affinity: Sequence[int], device: str | None, data: str | None, *, accuracy: bool) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from edgevision.api.choosing import usable
 from edgevision.config import nearest
-from edgevision.errors import UsageError
+from edgevision.errors import EdgeVisionError, UsageError
 from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
     from edgevision.bundle import Bundle
     from edgevision.compress.compressed import Compressed
     from edgevision.profile.profile import Profile
-    from edgevision.report.tradeoff import Built, TradeOff
+    from edgevision.report.tradeoff import Built, Picture, TradeOff
 
 #: Model and data a report is about.
 Subject = tuple[str, str]
@@ -43,7 +43,8 @@ def report(
 
     The latest profile of each device and number of threads is shown, with every compressed network and bundle of the
     same model and data. Measurements of a bundle or network that was made again since are left out, and artefacts that
-    cannot be read are skipped; a remark names each.
+    cannot be read are skipped; a remark names each. For a detector there are pictures of a few test images, where these
+    still are where they were.
 
     Args:
         model, data: what the report is about; the newest artefact's without them.
@@ -72,7 +73,10 @@ def report(
     graphs = {n.folder.name: n.info.onnx_sha256 for n in own}
     chosen, stale = latest([p for p in profiles if (p.model, p.data) == about], identities, graphs)
     remarks = [*stale, *(f"Skipped: {line}" for line in skipped)]
-    made = trade_off(chosen, own, _built(ours, chosen, own), command=command, about=about, remarks=remarks)
+    shown = _pictures(own, remarks)
+    made = trade_off(
+        chosen, own, _built(ours, chosen, own), command=command, about=about, remarks=remarks, pictures=shown
+    )
     texts = {
         "report.html": html.render(made),
         "report.md": tables.as_markdown(made),
@@ -127,6 +131,28 @@ def _subject(
         + list(skipped),
         fix="name one of these, or choose another --out",
     )
+
+
+def _pictures(networks: Sequence[Compressed], remarks: list[str]) -> tuple[Picture, ...]:
+    """Test images as the detectors among `networks` see them; `remarks` gets why there are none."""
+    from edgevision.data import open_detections
+    from edgevision.report.pictures import pictures
+
+    finders = [network for network in networks if network.info.metric == "AP50" and network.info.data]
+    # The float network first, for the eye to compare with.
+    finders.sort(key=lambda network: network.info.recipe.name != "fp32")
+    alike = [network for network in finders if network.info.preprocessing == finders[0].info.preprocessing]
+    if not alike:
+        return ()
+    info = alike[0].info
+    try:
+        data = open_detections(info.data, info.preprocessing)
+        if data.sha256 != info.data_sha256:
+            raise UsageError("other images are there now", where=info.data)
+        return pictures(alike, data)
+    except EdgeVisionError as error:
+        remarks.append(f"No pictures: {error.what}{f' ({error.where})' if error.where else ''}.")
+        return ()
 
 
 def _built(bundles: Sequence[Bundle], profiles: Sequence[Profile], networks: Sequence[Compressed]) -> list[Built]:

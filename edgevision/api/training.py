@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevision.api.subject import built_in_data, refuse_other_data, side_for
 from edgevision.progress import Progress, silent
 from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
-    from edgevision.data.evaluate import Accuracy
+    from edgevision.data.metric import Metric, Score
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Trained:
 
     Attributes:
         path: the safetensors file; it carries classes, preprocessing and how it was trained.
+        metric: what the accuracy is measured by.
         accuracy: on the test split; None where the data has none.
         seconds: of this call.
     """
@@ -27,14 +29,15 @@ class Trained:
     path: Path
     model: str
     data: str
-    accuracy: Accuracy | None
+    metric: Metric
+    accuracy: Score | None
     epochs: int
     seconds: float
 
 
 def train(
     model: str = "cas_vit",
-    data: str = "digits",
+    data: str | None = None,
     *,
     out: Path | str = DEFAULT_OUT,
     epochs: int | None = None,
@@ -52,43 +55,50 @@ def train(
 
     Args:
         model: a name of the zoo.
-        data: "digits", "folder:PATH" or "imagenet:PATH".
+        data: "digits", "folder:PATH" or "imagenet:PATH"; for a detector "shapes", "voc:PATH" or "coco:PATH". Without
+            it, what is built in.
         epochs: passes over the train split; without it, what suits the data.
-        batch: images of one step, over all processes; without it 32 (digits) or 64, or all images if they are fewer.
+        batch: images of one step, over all processes; without it 32 (digits), 16 (images with boxes) or
+            64, or all images if they are fewer.
         lr: highest learning rate; without it, what suits the model and goes with the square root of the batch.
-        image_size: height and width in pixels; without it, what suits the data.
+        image_size: height and width in pixels; without it, what suits the data, or a detector's published size.
         weights: start from these instead of random ones.
         threads: of torch.
         resume: go on where an interrupted run stopped; starts from the beginning where nothing is kept of one.
 
     Raises:
-        UsageError: unknown names, data that cannot be read, weights already there, or a run that diverges.
+        ToolMissing: what measures a detector is not installed.
+        UsageError: unknown names, data of another kind or that cannot be read, weights already there, or a run that
+            diverges.
     """
     import msgspec
 
     from edgevision import zoo
     from edgevision.compress.train import train as run
     from edgevision.compress.train_settings import default_settings, fitted
-    from edgevision.data import open_data
+    from edgevision.data import open_set
+    from edgevision.data.metric import field_of
     from edgevision.files import refuse_overwrite
     from edgevision.zoo.weights import WeightsMeta, save_weights
 
-    name = zoo.full_name(model)
+    name = zoo.known_name(model)
+    data = data or built_in_data(name)
+    refuse_other_data(name, data)
     workspace = Workspace(Path(out))
     path, checkpoint = workspace.weights(name, data), workspace.checkpoint(name, data)
     # With --resume and no state the training is finished: the weights are what it would give.
     refuse_overwrite(path, overwrite=overwrite or (resume and checkpoint.exists()))
-    images = open_data(data)
+    images = open_set(data)
     network = zoo.load_model(
         name,
         classes=images.classes,
         weights=weights or "random",
-        image_size=image_size,
+        image_size=side_for(name, data, image_size),
         preprocessing=images.default_preprocessing,
         seed=seed,
     )
     if network.preprocessing != images.preprocessing:
-        images = open_data(data, network.preprocessing)
+        images = open_set(data, network.preprocessing)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = fitted(default_settings(name, data), len(images.split("train")), processes=world, batch=batch, lr=lr)
     settings = msgspec.structs.replace(settings, epochs=epochs or settings.epochs, threads=threads or settings.threads)
@@ -101,9 +111,9 @@ def train(
     detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
     if done.accuracy:
-        detail["top1_percent"] = round(done.accuracy.percent, 2)
+        detail[f"{field_of(done.metric)}_percent"] = round(done.accuracy.percent, 2)
     # Under torchrun every process holds the same weights; one of them writes.
     if int(os.environ.get("RANK", "0")) == 0:
         save_weights(path, done.module, WeightsMeta(name, images.classes, network.preprocessing, detail))
         checkpoint.unlink(missing_ok=True)
-    return Trained(path, name, data, done.accuracy, settings.epochs, done.seconds)
+    return Trained(path, name, data, done.metric, done.accuracy, settings.epochs, done.seconds)

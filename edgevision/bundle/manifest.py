@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import Mismatch, ToolMissing, UsageError
 from edgevision.resources import shipped
@@ -64,6 +65,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weights: where the weights came from, in words.
         onnx_sha256: hash of the compressed graph.
         versions: packages that took part, by name.
+        metric: what the network's accuracy is measured by; with "AP50" the output holds the maps of a detector.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: str = ""
     onnx_sha256: str | None = None
     versions: dict[str, str] = {}
+    metric: Metric = "top-1"
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

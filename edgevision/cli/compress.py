@@ -12,7 +12,11 @@ from edgevision.cli import options
 @click.command(name="compress")
 @click.option("--model", required=True, help="A network of the zoo, or the path of an .onnx or .pt2 file.")
 @click.option("--recipe", required=True, help="A recipe (edgevision list recipes); a+b applies both.")
-@click.option("--data", help="digits, folder:PATH or imagenet:PATH.  [default: what the weights were trained on]")
+@click.option(
+    "--data",
+    help="digits, folder:PATH or imagenet:PATH; for a detector shapes, voc:PATH or coco:PATH.  "
+    "[default: what the weights were trained on]",
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint.  [default: what train left in --out]")
 @click.option("--random-weights", is_flag=True, help="No weights: to look at size and speed alone.")
 @click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.")
@@ -38,6 +42,7 @@ def command(
 ) -> None:
     """Make a network small by a recipe; writes the ONNX graph, the ledger and the ranking of its layers."""
     from edgevision import api
+    from edgevision.data.metric import field_of
     from edgevision.report import words
 
     console = settings.console
@@ -54,7 +59,7 @@ def command(
          words.percent(e.accuracy_before), words.percent(e.accuracy_after))
         for e in info.ledger
     ]  # fmt: skip
-    headings = ("step", "what changed", "parameters", "MACs", "weights", "top-1 before, %", "after, %")
+    headings = ("step", "what changed", "parameters", "MACs", "weights", f"{info.metric} before, %", "after, %")
     console.table(made.folder.name, headings, rows, left=2)
     worst = [layer for layer in info.sensitivity if layer.keep_fp]
     if worst:
@@ -69,7 +74,8 @@ def command(
             "schema": "edgevision.compressed-result/1",
             "folder": str(made.folder),
             "onnx_sha256": info.onnx_sha256,
-            "top1_percent": info.ledger[-1].accuracy_after if info.ledger else None,
+            "metric": info.metric,
+            f"{field_of(info.metric)}_percent": info.ledger[-1].accuracy_after if info.ledger else None,
             "images": info.evaluated_images,
             "weight_bytes": info.ledger[-1].weight_bytes if info.ledger else None,
             "keep_fp": list(info.keep_fp),

@@ -14,6 +14,7 @@ from edgevision.cli.console import Console
 from edgevision.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgevision.data.metric import Metric
     from edgevision.profile.profile import Profile
     from edgevision.report.tradeoff import Group
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="SPEC",
-    help="Where the test images are now: folder:PATH, imagenet:PATH.  [default: where they were]",
+    help="Where the test images are now: folder:PATH, imagenet:PATH, voc:PATH, coco:PATH.  [default: where they were]",
 )
 @click.option("--no-accuracy", is_flag=True, help="Latency alone: no test images are read.")
 @click.option("--limit", type=click.IntRange(1), help="Test images for accuracy.  [default: all]")
@@ -84,33 +85,34 @@ def tell(console: Console, profile: Profile) -> None:
     from edgevision.report import tradeoff
 
     group = tradeoff.group(profile)
-    show(console, group, profile.model, profile.data)
+    show(console, group, profile.model, profile.data, profile.metric)
+    otherwise = "images seen otherwise" if profile.metric == "AP50" else "predictions differ"
     for point in group.points:
         if point.max_abs_error is not None:
             console.say(
                 f"{point.engine}: largest difference to {point.reference} {point.max_abs_error:.1e}, "
-                f"{point.differing_predictions} of {point.images} predictions differ"
+                f"{point.differing_predictions} of {point.images} {otherwise}"
             )
     for flag in group.flags:
         console.note(flag)
 
 
-def show(console: Console, group: Group, model: str, data: str) -> None:
+def show(console: Console, group: Group, model: str, data: str, metric: Metric) -> None:
     """The points of a group as a table that fits 80 columns; the files have the other columns."""
     from edgevision.report import words
 
     rows = []
     for point in group.points:
-        median, top1 = point.latency.median, point.accuracy.value if point.accuracy else None
+        median, accuracy = point.latency.median, point.accuracy.value if point.accuracy else None
         ratio = words.digits(point.ratio.value) if point.ratio else "1"
         rows.append(
-            (point.engine, words.percent(top1), words.size(point.size_bytes), words.milliseconds(median.value),
+            (point.engine, words.percent(accuracy), words.size(point.size_bytes), words.milliseconds(median.value),
              words.between(median), words.milliseconds(point.latency.p90), ratio)
         )  # fmt: skip
     threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
     console.table(
         f"{model} on {data}, {group.device}, {threads}; measured, ms; base {group.baseline}",
-        ("engine", "top-1 %", "size", "median", "95 %", "p90", "× base"),
+        ("engine", f"{metric} %", "size", "median", "95 %", "p90", "× base"),
         rows,
     )
 

@@ -21,7 +21,7 @@ def command(settings: options.Settings, model: str | None, data: str | None) -> 
     made = api.report(model=model, data=data, out=settings.out, overwrite=settings.overwrite, command=settings.typed)
     found = made.trade_off
     for group in found.groups:
-        show(console, group, found.model, found.data)
+        show(console, group, found.model, found.data, found.metric)
     for line in (found.verdict, found.detail, *found.remarks):
         console.say(line)
     console.say(str(made.html.resolve()))

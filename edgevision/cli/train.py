@@ -14,10 +14,16 @@ from edgevision.cli.console import duration
 
 @click.command(name="train")
 @click.option("--model", required=True, help="A network of the zoo (edgevision list models).")
-@click.option("--data", default="digits", show_default=True, help="digits, folder:PATH or imagenet:PATH.")
+@click.option(
+    "--data",
+    help="digits, folder:PATH or imagenet:PATH; for a detector shapes, voc:PATH or coco:PATH.  "
+    "[default: digits or shapes]",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: suits the data]")
 @click.option(
-    "--batch", type=click.IntRange(2), help="Images of one step.  [default: 32 for digits, else 64; fewer if there are]"
+    "--batch",
+    type=click.IntRange(2),
+    help="Images of one step.  [default: 32 for digits, 16 with boxes, else 64; or all]",
 )
 @click.option(
     "--lr",
@@ -30,7 +36,7 @@ from edgevision.cli.console import duration
 def command(
     settings: options.Settings,
     model: str,
-    data: str,
+    data: str | None,
     epochs: int | None,
     batch: int | None,
     lr: float | None,
@@ -39,6 +45,7 @@ def command(
 ) -> None:
     """Train a network of the zoo; keeps the weights where compress finds them."""
     from edgevision import api
+    from edgevision.data.metric import field_of
 
     # Of torchrun's processes one speaks.
     first = os.environ.get("RANK", "0") == "0"
@@ -52,7 +59,7 @@ def command(
     if not first:
         return
     accuracy = trained.accuracy
-    words = f"{accuracy.percent:.1f} % top-1 on {accuracy.total} test images, " if accuracy else ""
+    words = f"{accuracy.percent:.1f} % {trained.metric} on {accuracy.total} test images, " if accuracy else ""
     console.say(f"{trained.model} on {trained.data}: {words}{trained.epochs} epochs in {duration(trained.seconds)}")
     console.say(str(trained.path))
     console.result(
@@ -61,7 +68,8 @@ def command(
             "path": str(trained.path),
             "model": trained.model,
             "data": trained.data,
-            "top1_percent": accuracy.percent if accuracy else None,
+            "metric": trained.metric,
+            f"{field_of(trained.metric)}_percent": accuracy.percent if accuracy else None,
             "images": accuracy.total if accuracy else 0,
             "epochs": trained.epochs,
             "seconds": trained.seconds,

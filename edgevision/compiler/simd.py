@@ -32,6 +32,11 @@ class Simd:
         return self.dot in DOT_INSTRUCTIONS
 
     @property
+    def multiplies_matrices(self) -> bool:
+        """Whether one instruction multiplies two rows of eight bytes by two others (`usmmla`)."""
+        return self.dot == "i8mm"
+
+    @property
     def sums_two(self) -> bool:
         """Whether one instruction sums two word products into each 32-bit lane (`vpmaddwd`)."""
         return self.dot in ("avx2", "avx512")
@@ -46,7 +51,6 @@ class Simd:
 DOT_INSTRUCTIONS = {
     "vnni": "llvm.x86.avx512.vpdpbusd.{bits}",
     "sdot": "llvm.aarch64.neon.sdot.v4i32.v16i8",
-    "i8mm": "llvm.aarch64.neon.usdot.v4i32.v16i8",
 }
 
 

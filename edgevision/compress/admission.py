@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgevision.data.dataset import DataSet
+from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
 from edgevision.recipe import FoldBatchNorm, Recipe
@@ -16,7 +16,7 @@ def admit(
     model: Model,
     recipe: Recipe,
     *,
-    data: DataSet | None,
+    data: AnySet | None,
     out: Path,
     keep_fp: Sequence[str],
     max_drop: float | None,
@@ -69,10 +69,12 @@ def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     return reasons
 
 
-def _data_reasons(model: Model, recipe: Recipe, data: DataSet | None) -> list[str]:
+def _data_reasons(model: Model, recipe: Recipe, data: AnySet | None) -> list[str]:
     if data is None:
         return ["the recipe calibrates on images; add --data NAME"] if recipe.needs_data() else []
     reasons = []
+    other = mismatch(model.name, model.metric, data.spec, metric_of(data))
+    reasons += [other] if other else []
     if recipe.needs_data() and not ("calibration" in data.splits and len(data.split("calibration"))):
         reasons.append(f"the recipe calibrates on images; {data.spec} has no calibration split")
     if data.preprocessing != model.preprocessing:

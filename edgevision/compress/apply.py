@@ -16,7 +16,7 @@ from edgevision.compress.job import ExportedGraph, Job
 from edgevision.compress.layers import quantised_operators
 from edgevision.compress.search import Outcome
 from edgevision.compress.work import Work
-from edgevision.data.dataset import DataSet
+from edgevision.data.metric import AnySet
 from edgevision.errors import AccuracyMissed
 from edgevision.files import folder_aside, sha256_of, write_atomic
 from edgevision.progress import Progress, silent
@@ -30,7 +30,7 @@ def compress(
     *,
     export: Callable[[Model], ExportedGraph],
     out: Path,
-    data: DataSet | None = None,
+    data: AnySet | None = None,
     keep_fp: Sequence[str] = (),
     max_drop: float | None = None,
     sensitivity: bool = True,
@@ -120,6 +120,7 @@ def _write(
             onnx_sha256=sha256_of(folder / "model.onnx"),
             command=command,
             export_max_abs_error=job.max_abs_error,
+            metric=job.metric,
         )
         write_atomic(folder / "compressed.json", msgspec.json.format(msgspec.json.encode(info), indent=2))
     return Compressed(out, info)
@@ -135,7 +136,7 @@ def _missed(job: Job, outcome: Outcome, ranked: int, operators: int, out: Path, 
     else:
         why = "every operator was tried in float" if outcome.finished else "the time was up"
     return AccuracyMissed(
-        f"expected to lose at most {max_drop:g} points of {full:.2f} %, the best point loses {lost:.2f}: "
+        f"expected to lose at most {max_drop:g} points of {full:.2f} % {job.metric}, the best point loses {lost:.2f}: "
         f"missed by {lost - max_drop:.2f}",
         where=str(out),
         fix=f"the best point, with {len(outcome.best.layers)} operators in float, is written; raise --max-drop"

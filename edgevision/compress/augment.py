@@ -21,7 +21,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         how: which changes, and how large.
         generator: every random number comes from it, so a seed repeats a run.
     """
-    return _recoloured(_moved(images, how, generator), how, generator)
+    return recoloured(_moved(images, how, generator), how, generator)
 
 
 def _moved(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
@@ -44,8 +44,8 @@ def _moved(images: Tensor, how: Augmentation, generator: torch.Generator) -> Ten
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _recoloured(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Change saturation, contrast and brightness, then cut to [0, 1]."""
+def recoloured(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Change saturation, contrast and brightness of images, float32 (N, C, H, W) in [0, 1], then cut to [0, 1]."""
     count = images.shape[0]
     saturation = 1 + _drawn(count, how.saturation, how, generator).view(-1, 1, 1, 1)
     contrast = 1 + _drawn(count, how.contrast, how, generator).view(-1, 1, 1, 1)

@@ -1,13 +1,15 @@
 """The canonical QDQ graph: what the compiler can rely on.
 
-1.  Quantised means QuantizeLinear and DequantizeLinear of standard ONNX around standard operators; opset 20 or later.
-2.  *Weights*: Conv, Gemm and MatMul read a DequantizeLinear of an int8 initializer: zero point 0, values in
-    [-127, 127], a 1-d float32 scale with one entry per output channel (also when there is one channel) and `axis` >= 0
-    naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`, `.weight.zero_point`.
+1.  Quantised means QuantizeLinear and DequantizeLinear of standard ONNX around standard operators and
+    `edgevision::SquareDeformConv`; opset 20 or later.
+2.  *Weights*: Conv, Gemm, MatMul and SquareDeformConv read a DequantizeLinear of an int8 initializer: zero point 0,
+    values in [-127, 127], a 1-d float32 scale with one entry per output channel (also when there is one channel) and
+    `axis` >= 0 naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`,
+    `.weight.zero_point`.
 3.  *Biases* are float32 initializers.
 4.  *Activations*: every quantised operator reads a DequantizeLinear directly. No data movement (Split, Reshape,
-    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity; Concat of pieces of one
-    tensor) stands between a DequantizeLinear and its readers:
+    Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity; Concat of pieces with one scale and zero point,
+    as of one tensor or of branches NNCF gave a common quantiser) stands between a DequantizeLinear and its readers:
     these run on the integers, and the DequantizeLinear follows them.
 5.  Every integer tensor has exactly one DequantizeLinear; several operators may read it. Its scale and zero point
     are those of the QuantizeLinear it comes from, and are scalars: int8 or uint8, any zero point.
@@ -31,9 +33,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.layers import MOVES, weight_of
+from edgevision.compress.layers import MOVES, quantised_layers, weight_of
 from edgevision.compress.onnxgraph import (
-    WEIGHTED,
+    SQUARE,
+    WEIGHT_SLOTS,
     Index,
     attribute,
     finished,
@@ -99,15 +102,19 @@ def _push_down(graph: onnx.GraphProto) -> bool:
 
 
 def _push_down_joined(graph: onnx.GraphProto) -> bool:
-    """Move what dequantises the pieces of one integer tensor below the Concat of them (a roll); true if any moved."""
+    """Move what dequantises pieces with one scale and zero point below the Concat of them; true if any moved.
+
+    The pieces are those of one tensor (a roll), or branches that NNCF gave a common quantiser (a channel shuffle).
+    """
     index = Index.of(graph)
     nodes: list[onnx.NodeProto] = []
     moved = False
     for node in graph.node:
         above = [index.made_by(name, "DequantizeLinear") for name in node.input] if node.op_type == "Concat" else []
         pieces = [item for item in above if item is not None and index.array(item.input[1]).size == 1]
-        origins = {_origin(item.input[0], index) for item in pieces}
-        if not above or len(pieces) < len(above) or len(origins) != 1 or None in origins:
+        quantisers = {tuple(index.array(name).tobytes() for name in item.input[1:3]) for item in pieces}
+        dynamic = all(_quantised_here(item.input[0], index) for item in pieces)
+        if not above or len(pieces) < len(above) or len(quantisers) != 1 or not dynamic:
             nodes.append(node)
             continue
         moved = True
@@ -125,12 +132,12 @@ def _push_down_joined(graph: onnx.GraphProto) -> bool:
     return moved
 
 
-def _origin(integers: str, index: Index) -> str | None:
-    """The output of the QuantizeLinear that `integers` were moved from; None when there is none."""
+def _quantised_here(integers: str, index: Index) -> bool:
+    """Whether `integers` were moved from the output of a QuantizeLinear; constants were not."""
     node = index.producer.get(integers)
     while node is not None and node.op_type in (*MOVES, "Concat"):
         node = index.producer.get(node.input[0])
-    return node.output[0] if node is not None and node.op_type == "QuantizeLinear" else None
+    return node is not None and node.op_type == "QuantizeLinear"
 
 
 def _share_dequantize(graph: onnx.GraphProto) -> None:
@@ -148,7 +155,8 @@ def _weights(graph: onnx.GraphProto) -> None:
     """Give every quantised weight a 1-d scale, a non-negative axis and names after its layer."""
     index = Index.of(graph)
     for node in graph.node:
-        dequantize = index.made_by(node.input[1], "DequantizeLinear") if node.op_type in WEIGHTED else None
+        slot = WEIGHT_SLOTS.get(node.op_type)
+        dequantize = index.made_by(node.input[slot], "DequantizeLinear") if slot is not None else None
         if dequantize is None or dequantize.input[0] not in index.constants:
             continue
         values = index.array(dequantize.input[0])
@@ -173,12 +181,13 @@ def _weights(graph: onnx.GraphProto) -> None:
 
 
 def output_axis(node: onnx.NodeProto, rank: int) -> int:
-    """Axis of the output channels in the weight, of `rank` dimensions, of a Conv, ConvTranspose, Gemm or MatMul.
+    """Axis of the output channels in the weight, of `rank` dimensions, of a Conv, ConvTranspose, Gemm,
+    MatMul or SquareDeformConv.
 
     >>> output_axis(onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1), 2)
     0
     """
-    if node.op_type == "Conv" or attribute(node, "transB", 0):
+    if node.op_type in ("Conv", SQUARE) or attribute(node, "transB", 0):
         return 0
     return rank - 1 if node.op_type == "MatMul" else 1
 
@@ -241,8 +250,9 @@ def _names(graph: onnx.GraphProto) -> None:
                 reader.name = names[reader.output[0]] = f"{stem}.dq"
     for node in graph.node:
         weight = weight_of(node, index)
-        if weight is not None and node.input[1] in index.producer:
-            names[node.input[1]] = f"{node.name}.weight.dq"
+        slot = WEIGHT_SLOTS.get(node.op_type, 0)
+        if weight is not None and node.input[slot] in index.producer:
+            names[node.input[slot]] = f"{node.name}.weight.dq"
     rename_tensors(graph, names)
 
 
@@ -251,14 +261,14 @@ def _refuse(graph: onnx.GraphProto, expected: Sequence[str]) -> None:
     index = Index.of(graph)
     reasons = []
     for node in graph.node:
-        if weight_of(node, index) is None or node.input[1] in index.constants:
+        if weight_of(node, index) in (None, *node.input):
             continue
         above = index.made_by(node.input[0], "DequantizeLinear")
         if above is None:
             reasons.append(f"layer '{node.name}': its weight is quantised, its input is not")
         elif index.array(above.input[1]).size > 1 and not _depthwise(node, index):
             reasons.append(f"layer '{node.name}': per-channel input scales do not factor out of a sum over channels")
-    quantised = {node.name for node in graph.node if node.op_type in WEIGHTED and node.input[1] not in index.constants}
+    quantised = set(quantised_layers(graph))
     reasons += [f"layer '{name}' was to be quantised and is not" for name in expected if name not in quantised]
     if reasons:
         raise Unsupported(

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import onnx
 
+from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
 from edgevision.recipe import Recipe
@@ -24,7 +25,8 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     parameters: int
     macs: int
     weight_bytes: int
-    #: Accuracy in percent on the evaluation split, measured with onnxruntime on the ONNX file; None without data.
+    #: Accuracy in percent, by `CompressedInfo.metric` on the evaluation split, measured with onnxruntime on the ONNX
+    #: file; None without data.
     accuracy_before: float | None = None
     accuracy_after: float | None = None
     seconds: float = 0.0
@@ -73,6 +75,8 @@ class CompressedInfo(msgspec.Struct, frozen=True):
     command: str
     #: Largest absolute difference of the exported float graph, run in onnxruntime, to the torch module.
     export_max_abs_error: float | None
+    #: What every accuracy here is measured by; a file from before there were detectors does not say it.
+    metric: Metric = "top-1"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from edgevision.errors import Mismatch, Unsupported
+from edgevision.zoo.deform import DeformConv2d
 
 #: Largest error allowed, relative to the largest output.
 TOLERANCE = 1e-5
@@ -103,9 +104,16 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
     return graph_module, report
 
 
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Deformable convolutions index by values, and hold no batch norm."""
+        return isinstance(m, DeformConv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _traced(module: nn.Module) -> fx.GraphModule:
     try:
-        return fx.symbolic_trace(module)
+        tracer = _Tracer()
+        return fx.GraphModule(module, tracer.trace(module), type(module).__name__)
     except Exception as error:
         # Tracing runs the user's own forward, which may raise anything.
         raise Unsupported(

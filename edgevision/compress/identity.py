@@ -8,7 +8,7 @@ from importlib import metadata
 
 import msgspec
 
-from edgevision.data.dataset import DataSet
+from edgevision.data.metric import AnySet
 from edgevision.recipe import Recipe
 from edgevision.zoo.model import Model
 
@@ -28,7 +28,7 @@ def _version(name: str) -> str:
 
 
 def key_of(
-    model: Model, recipe: Recipe, data: DataSet | None, keep_fp: Sequence[str], evaluate_limit: int | None
+    model: Model, recipe: Recipe, data: AnySet | None, keep_fp: Sequence[str], evaluate_limit: int | None
 ) -> str:
     """Hash of all that decides what the stages compute; what is cached under another key is another network's."""
     digest = hashlib.sha256()

@@ -18,14 +18,13 @@ from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.quantize import quantize
+from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
 from edgevision.compress.sensitivity import rank_layers
 from edgevision.compress.session import predictor
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
-from edgevision.data.dataset import DataSet
-from edgevision.data.evaluate import top1
-from edgevision.errors import UsageError
+from edgevision.data.metric import AnySet, Metric, metric_of
 from edgevision.progress import Progress
 from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe
 from edgevision.zoo.model import Model
@@ -57,7 +56,7 @@ class Job:
     model: Model
     recipe: Recipe
     export: Callable[[Model], ExportedGraph]
-    data: DataSet | None
+    data: AnySet | None
     keep_fp: tuple[str, ...]
     evaluate_limit: int | None
     progress: Progress
@@ -76,7 +75,10 @@ class Job:
         self.original, facts = self.work.graph("float", self._float)
         self.graph, self.max_abs_error = self.original, facts.max_abs_error
         refuse_unknown(self.original.graph, self.keep_fp)
-        self._refuse_labels()
+        if self.data is not None:
+            scoring_of(self.data, next(iter(self.data.splits))).refuse(
+                self._output, f"{self.model.name} on {self.data.spec}"
+            )
         self.float_accuracy = self.accuracy = self.measured("float", self.original)
         for position, step in enumerate(self.recipe.steps):
             if isinstance(step, FoldBatchNorm):
@@ -103,7 +105,7 @@ class Job:
         exported = self.export(model)
         self.progress("export", 1, 1, model.name)
         outputs = exported.graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
-        if self.data is not None and len(self.data.classes) < outputs:
+        if self.data is not None and self.metric == "top-1" and len(self.data.classes) < outputs:
             notes.append(
                 f"the network tells {outputs} classes apart, {self.data.spec} has {len(self.data.classes)}: accuracy "
                 "counts its first outputs as these classes, in their order"
@@ -132,36 +134,40 @@ class Job:
         notes.append(f"computed in float: {floats or 'nothing'}")
         return graph, Facts(change, tuple(notes), seconds=time.monotonic() - began)
 
-    def _refuse_labels(self) -> None:
-        outputs = self.original.graph.output[0].type.tensor_type.shape.dim
-        if self.data is not None and outputs[-1].dim_value < len(self.data.classes):
-            raise UsageError(
-                f"expected at least {len(self.data.classes)} outputs, one for each class, got {outputs[-1].dim_value}",
-                where=f"{self.model.name} on {self.data.spec}",
-                fix="use the data the network was trained on",
-            )
+    @property
+    def _output(self) -> tuple[int, ...]:
+        """Shape of the network's output."""
+        return tuple(dim.dim_value for dim in self.original.graph.output[0].type.tensor_type.shape.dim)
+
+    @property
+    def metric(self) -> Metric:
+        """What accuracy is measured by: the data's, without data the network's own."""
+        return metric_of(self.data) if self.data is not None else self.model.metric or "top-1"
+
+    @property
+    def _scoring(self) -> Scoring | None:
+        """How the test split is judged; None where there is none."""
+        return scoring_of(self.data) if self.data is not None and "test" in self.data.splits else None
 
     def measured(self, name: str, graph: onnx.ModelProto, limit: int | None = None) -> float | None:
-        """Accuracy of `graph` in percent on the test split, at most `limit` images; None without labelled data."""
-        if self.data is None or "test" not in self.data.splits:
+        """Accuracy of `graph` in percent on the test split, at most `limit` images; None without test images."""
+        scoring = self._scoring
+        if scoring is None:
             return None
-        split = self.data.split("test")
-        count = min(limit or len(split), self.evaluated_images)
+        count = min(limit or len(scoring), self.evaluated_images)
 
         def told(stage: str, done: int, total: int, detail: str = "") -> None:
             self.progress(f"{stage} {name}", done, total, detail)
 
         return self.rows.get(
             f"accuracy {name} on {count}",
-            lambda: top1(predictor(graph), split, limit=count, progress=told).percent,
+            lambda: score(scoring, predictor(graph), limit=count, progress=told).percent,
         )
 
     @property
     def evaluated_images(self) -> int:
         """Test images accuracy is measured on."""
-        if self.data is None or "test" not in self.data.splits:
-            return 0
-        count = len(self.data.split("test"))
+        count = len(self._scoring or ())
         return min(count, self.evaluate_limit or count)
 
     def rank(self, deadline: float) -> tuple[LayerSensitivity, ...]:

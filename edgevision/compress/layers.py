@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from edgevision.compress.onnxgraph import WEIGHTED, Index
+from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index
 from edgevision.config import nearest
 from edgevision.errors import UsageError
 
@@ -40,9 +40,10 @@ def quantised_operators(graph: onnx.GraphProto) -> list[str]:
 
 def weight_of(node: onnx.NodeProto, index: Index) -> str | None:
     """Name of the initializer that is the weight of `node`, looking through a DequantizeLinear; None without one."""
-    if node.op_type not in WEIGHTED or len(node.input) < 2:
+    slot = WEIGHT_SLOTS.get(node.op_type)
+    if slot is None or len(node.input) <= slot:
         return None
-    name = node.input[1]
+    name = node.input[slot]
     dequantize = index.made_by(name, "DequantizeLinear")
     if dequantize is not None:
         name = dequantize.input[0]

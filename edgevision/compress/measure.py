@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from edgevision.compress.layers import weight_of
-from edgevision.compress.onnxgraph import WEIGHTED, Index
+from edgevision.compress.onnxgraph import SQUARE, WEIGHT_SLOTS, WEIGHTED, Index
 
 #: Element sizes in bits of the types weights are stored in.
 _BITS: dict[int, int] = {
@@ -26,7 +26,7 @@ _BITS: dict[int, int] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, Gemm, MatMul or ConvTranspose.
+    """One Conv, Gemm, MatMul, ConvTranspose or SquareDeformConv.
 
     Attributes:
         name, op_type: of the node.
@@ -99,12 +99,12 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def _layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]]) -> Layer:
-    weight = weight_of(node, index)
-    dequantize = index.made_by(node.input[1], "DequantizeLinear")
+    weight, slot = weight_of(node, index), WEIGHT_SLOTS[node.op_type]
+    dequantize = index.made_by(node.input[slot], "DequantizeLinear")
     parts = [weight] if weight else []
     if weight and dequantize is not None:
         parts += dequantize.input[1:]
-    bias = [name for name in node.input[2:3] if name in index.constants]
+    bias = [name for name in node.input[slot + 1 : slot + 2] if name in index.constants]
     return Layer(
         name=node.name,
         op_type=node.op_type,
@@ -118,8 +118,9 @@ def _layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]
 
 def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     """One multiply-accumulate per output element and weight that reaches it."""
-    data, weight, output = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
-    if node.op_type == "Conv":
+    names = (node.input[0], node.input[WEIGHT_SLOTS[node.op_type]], node.output[0])
+    data, weight, output = (shapes.get(name, ()) for name in names)
+    if node.op_type in ("Conv", SQUARE):
         return math.prod(output) * math.prod(weight[1:])
     if node.op_type == "ConvTranspose":
         return math.prod(data) * math.prod(weight[1:])

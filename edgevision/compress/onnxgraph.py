@@ -12,8 +12,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-#: Operators whose second input is a weight.
-WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+#: The function of square deformable convolutions (`graph.square`).
+SQUARE = "SquareDeformConv"
+#: Operators with a weight, and which of their inputs that is.
+WEIGHT_SLOTS = {"Conv": 1, "Gemm": 1, "MatMul": 1, "ConvTranspose": 1, SQUARE: 2}
+WEIGHTED = tuple(WEIGHT_SLOTS)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from edgevision.compress.canonical import canonical
 from edgevision.compress.layers import refuse_unknown, weighted_layers
 from edgevision.compress.onnxgraph import copy_of
 from edgevision.compress.quiet import quiet
+from edgevision.compress.standins import put_back, stand_in
 from edgevision.compress.wide import wide_sums
-from edgevision.data.dataset import Split
+from edgevision.data.metric import AnySplit
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 from edgevision.recipe import Quantize
@@ -34,7 +35,7 @@ _RANGES = {
 def quantize(
     model: onnx.ModelProto,
     step: Quantize,
-    images: Split,
+    images: AnySplit,
     *,
     keep_fp: Sequence[str] = (),
     progress: Progress = silent,
@@ -65,14 +66,15 @@ def quantize(
             fix="leave the quantize step out of the recipe",
         )
     name = model.graph.input[0].name
-    floats = [*keep_fp, *wide_sums(model.graph)]
+    shown = copy_of(model)
+    floats = [*keep_fp, *wide_sums(model.graph), *stand_in(shown)]
     stream = Calibration(images, name, step.calibration_images, progress)
     if not len(stream):
         raise UsageError("expected images to calibrate on, got none", fix="add --data NAME")
     preset = nncf.QuantizationPreset.MIXED if step.activations == "asymmetric" else nncf.QuantizationPreset.PERFORMANCE
     with quiet("nncf"):
         quantised = nncf.quantize(
-            copy_of(model),
+            shown,
             nncf.Dataset(stream),
             preset=preset,
             target_device=nncf.TargetDevice.ANY,
@@ -86,4 +88,5 @@ def quantize(
                 activations_range_estimator_params=_RANGES[step.ranges],
             ),
         )
+    put_back(quantised, model, keep_fp=tuple(keep_fp))
     return canonical(quantised, expected=[name for name in weighted_layers(model.graph) if name not in keep_fp])

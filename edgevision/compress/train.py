@@ -1,5 +1,7 @@
 """Training: AdamW, warm-up and cosine, running mean of the weights, resumable after every epoch.
 
+What is trained for, images, loss and score, is a `Task`; the loop is the same for all.
+
 Under `torchrun` the same call trains in several processes (gloo): each takes its share of every batch,
 and the first writes.
 """
@@ -20,20 +22,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from edgevision.compress.augment import augment
+from edgevision.compress.scoring import score, scoring_of
+from edgevision.compress.task import Task, task_of
 from edgevision.compress.train_settings import TrainSettings
 from edgevision.compress.train_state import EpochRecord, RunIdentity, TrainState, load_state, save_state
-from edgevision.data.dataset import DataSet, Split
-from edgevision.data.evaluate import Accuracy, top1
+from edgevision.data.metric import AnySet, Metric, Score
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 from edgevision.zoo.cas_vit import set_drop_path
-
-#: Train splits up to this many bytes are decoded once and kept.
-CACHED_BYTES = 1 << 30
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,13 +44,15 @@ class TrainResult:
 
     Attributes:
         module: in eval mode, with the running mean of the weights.
+        metric: what the accuracy is measured by.
         accuracy: on the test split; None where the data has none.
         history: one record for each epoch, also those before a resume.
         seconds: of this call.
     """
 
     module: nn.Module = field(repr=False)
-    accuracy: Accuracy | None
+    metric: Metric
+    accuracy: Score | None
     history: tuple[EpochRecord, ...]
     settings: TrainSettings
     seed: int
@@ -61,10 +61,11 @@ class TrainResult:
 
 def train(
     module: nn.Module,
-    dataset: DataSet,
+    dataset: AnySet,
     settings: TrainSettings,
     *,
     checkpoint: Path,
+    task: Task | None = None,
     resume: bool = False,
     overwrite: bool = False,
     seed: int = 0,
@@ -76,23 +77,27 @@ def train(
     augmentation and drop path from a generator seeded by (seed, epoch).
 
     Args:
-        module: float32 (N, C, H, W) to logits, or to a tuple of logits (several heads, their losses are averaged).
+        module: float32 (N, C, H, W) to what the task's loss takes: logits, or a tuple of logits (several heads, their
+            losses are averaged), or the maps of a detector.
         dataset: classes, splits and preprocessing.
         settings: see `TrainSettings`.
         checkpoint: file for the state, written after each epoch.
+        task: what the network is trained for; without it, what the data is made for.
         resume: continue from `checkpoint`; from the beginning, and `progress` is told, where there is none.
         overwrite: replace a `checkpoint` that is there.
         seed: of order, augmentation and drop path.
         progress: told after every step.
 
     Raises:
+        ToolMissing: what measures a detector is not installed.
         UsageError: `checkpoint` exists and neither `resume` nor `overwrite` is given, it is of another run, the data
             has no train split or fewer than two images per step, or the loss is no longer a number.
         Interrupted: ^C; the last whole epoch is in `checkpoint`.
     """
     started = time.monotonic()
     with _processes() as rank, _seeded(seed, settings.threads):
-        run = _Run(copy.deepcopy(module), dataset, settings, rank, seed)
+        chosen = task or task_of(dataset, settings)
+        run = _Run(copy.deepcopy(module), chosen, dataset, settings, rank, seed)
         run.prepare(checkpoint, resume=resume, overwrite=overwrite, progress=progress)
         try:
             while len(run.history) < settings.epochs:
@@ -104,22 +109,31 @@ def train(
             none = "no epoch was finished and nothing is kept of it"
             raise Interrupted(f"training was interrupted; {kept if run.history else none}") from stop
         trained = run.averaged.module.eval()
-        accuracy = top1(_numpy(trained), dataset.split("test"), batch=64) if "test" in dataset.splits else None
-        return TrainResult(trained, accuracy, tuple(run.history), settings, seed, time.monotonic() - started)
+        accuracy = score(scoring_of(dataset), _numpy(trained), batch=64) if "test" in dataset.splits else None
+        seconds = time.monotonic() - started
+        return TrainResult(trained, chosen.metric, accuracy, tuple(run.history), settings, seed, seconds)
 
 
 class _Run:
     """A run between two epochs."""
 
-    def __init__(self, module: nn.Module, dataset: DataSet, settings: TrainSettings, rank: int, seed: int) -> None:
-        self.settings, self.seed, self.rank = settings, seed, rank
+    def __init__(
+        self,
+        module: nn.Module,
+        task: Task,
+        dataset: AnySet,
+        settings: TrainSettings,
+        rank: int,
+        seed: int,
+    ) -> None:
+        self.task, self.settings, self.seed, self.rank = task, settings, seed, rank
         self.world = dist.get_world_size() if dist.is_initialized() else 1
-        self.split = dataset.split("train")
-        self.steps = len(self.split) // settings.batch
+        self.images = len(dataset.split("train"))
+        self.steps = self.images // settings.batch
         if settings.batch % self.world or settings.batch // self.world < 2 or not self.steps:
             raise UsageError(
                 f"expected a batch of at least 2 images per process that divides over {self.world} and is at most the "
-                f"{len(self.split)} training images, got {settings.batch}",
+                f"{self.images} training images, got {settings.batch}",
                 where=dataset.spec,
                 fix="change --batch",
             )
@@ -133,7 +147,6 @@ class _Run:
         self.averaged = AveragedModel(self.module, multi_avg_fn=_averaging(settings.ema_decay), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_groups(self.module, settings.weight_decay), lr=settings.lr)
         self.history: list[EpochRecord] = []
-        self.pixels = _pixels(self.split)
         parameters = sum(parameter.numel() for parameter in self.module.parameters())
         self.identity = RunIdentity(settings, dataset.spec, dataset.sha256, seed, parameters, self.world)
 
@@ -172,7 +185,7 @@ class _Run:
         shared = torch.Generator().manual_seed(epoch_seed)
         own = torch.Generator().manual_seed(epoch_seed ^ self.rank << 32 ^ 1)
         torch.manual_seed(epoch_seed ^ self.rank << 32)
-        order = torch.randperm(len(self.split), generator=shared).numpy()
+        order = torch.randperm(self.images, generator=shared).numpy()
         total, rate = 0.0, 0.0
         for step in range(self.steps):
             chosen = order[step * self.settings.batch : (step + 1) * self.settings.batch][self.rank :: self.world]
@@ -187,12 +200,8 @@ class _Run:
     def _step(self, chosen: np.ndarray, rate: float, size: int | None, generator: torch.Generator, where: str) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images = self._images(chosen, size, generator)
-        labels = torch.from_numpy(self.split.labels[chosen])
-        outputs = self.replicas(images)
-        heads = outputs if isinstance(outputs, tuple) else (outputs,)
-        losses = [F.cross_entropy(head, labels, label_smoothing=self.settings.label_smoothing) for head in heads]
-        loss = torch.stack(losses).mean()
+        images, targets = self.task.batch(chosen, size, generator)
+        loss = self.task.loss(self.replicas(images), targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
@@ -207,17 +216,6 @@ class _Run:
         self.optimizer.step()
         self.averaged.update_parameters(self.module)
         return value
-
-    def _images(self, chosen: np.ndarray, size: int | None, generator: torch.Generator) -> Tensor:
-        """Augmented and normalised images, channels last."""
-        raw = self.pixels[chosen] if self.pixels is not None else self.split.pixels(chosen.tolist())
-        scaled = torch.from_numpy(raw).permute(0, 3, 1, 2).float() / 255
-        changed = augment(scaled, self.settings.augmentation, generator)
-        if size is not None and size != changed.shape[-1]:
-            changed = F.interpolate(changed, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        how = self.split.preprocessing
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (how.mean, how.std))
-        return ((changed - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to `final_lr`."""
@@ -257,14 +255,6 @@ def _averaging(decay: float) -> Callable[..., None]:
                 mean.copy_(value)
 
     return average
-
-
-def _pixels(split: Split) -> np.ndarray | None:
-    """All images, uint8 (N, H, W, C), where they are small enough to keep."""
-    how = split.preprocessing
-    if len(split) * how.height * how.width * how.channels > CACHED_BYTES:
-        return None
-    return split.pixels(range(len(split)))
 
 
 def _numpy(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

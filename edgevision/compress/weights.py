@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from edgevision.compress.canonical import output_axis
 from edgevision.compress.layers import refuse_unknown, weight_of
-from edgevision.compress.onnxgraph import Index, copy_of, finished, prune
+from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, copy_of, finished, prune
 
 
 def symmetric_per_channel(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,8 +30,21 @@ def symmetric_per_channel(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np
     return np.rint(weight / scale).astype(np.int8), scale.reshape(-1)
 
 
+def dequantised_weight(
+    node: onnx.NodeProto, weight: np.ndarray, axis: int
+) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
+    """Make `node` read its weight from a DequantizeLinear; return the three initializers of that, and it."""
+    values, scale = symmetric_per_channel(weight, axis)
+    stem = f"{node.name}.weight"
+    parts = {f"{stem}.q": values, f"{stem}.scale": scale, f"{stem}.zero_point": np.zeros(scale.shape, np.int8)}
+    output = f"{stem}.dq"
+    node.input[WEIGHT_SLOTS[node.op_type]] = output
+    dequantize = helper.make_node("DequantizeLinear", list(parts), [output], name=output, axis=axis)
+    return [numpy_helper.from_array(array, key) for key, array in parts.items()], dequantize
+
+
 def quantize_weights(model: onnx.ModelProto, *, keep_fp: Sequence[str] = ()) -> onnx.ModelProto:
-    """Return `model` with the weight of every Conv, Gemm and MatMul as an int8 initializer and a DequantizeLinear.
+    """Return `model` with the weight of every `WEIGHTED` operator as an int8 initializer and a DequantizeLinear.
 
     Layout and names are those of weights in the canonical graph (`canonical`, point 2). Biases, and the layers named
     in `keep_fp`, stay float32.
@@ -45,16 +58,11 @@ def quantize_weights(model: onnx.ModelProto, *, keep_fp: Sequence[str] = ()) -> 
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         name = weight_of(node, index)
-        if name is not None and name == node.input[1] and node.name not in keep_fp:
+        if name is not None and name in node.input and node.name not in keep_fp:
             weight = index.array(name)
-            axis = output_axis(node, weight.ndim)
-            values, scale = symmetric_per_channel(weight, axis)
-            stem = f"{node.name}.weight"
-            parts = {f"{stem}.q": values, f"{stem}.scale": scale, f"{stem}.zero_point": np.zeros(scale.shape, np.int8)}
-            model.graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in parts.items())
-            output = f"{stem}.dq"
-            nodes.append(helper.make_node("DequantizeLinear", list(parts), [output], name=output, axis=axis))
-            node.input[1] = output
+            parts, dequantize = dequantised_weight(node, weight, output_axis(node, weight.ndim))
+            model.graph.initializer.extend(parts)
+            nodes.append(dequantize)
         nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)

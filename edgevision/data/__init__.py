@@ -1,8 +1,24 @@
-"""Labelled images, how they are prepared, and how often a network is right about them."""
+"""Images with labels or boxes, how they are prepared, and how often a network is right about them."""
 
 from edgevision.data.dataset import DataSet, Split
+from edgevision.data.detection import DetectionSet, DetectionSplit, Objects
 from edgevision.data.evaluate import Accuracy, top1
-from edgevision.data.open import open_data
+from edgevision.data.letterbox import Letterbox
+from edgevision.data.open import has_boxes, open_data, open_detections, open_set
 from edgevision.data.preprocess import Preprocessing
 
-__all__ = ["Accuracy", "DataSet", "Preprocessing", "Split", "open_data", "top1"]
+__all__ = [
+    "Accuracy",
+    "DataSet",
+    "DetectionSet",
+    "DetectionSplit",
+    "Letterbox",
+    "Objects",
+    "Preprocessing",
+    "Split",
+    "has_boxes",
+    "open_data",
+    "open_detections",
+    "open_set",
+    "top1",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -42,6 +43,38 @@ class Accuracy(msgspec.Struct, frozen=True):
         return 100 * max(0.0, min(low, share)), 100 * min(1.0, max(high, share))
 
 
+@dataclass
+class Top1:
+    """Counts the images whose largest logit is their label, batch by batch."""
+
+    correct: int = 0
+    total: int = 0
+
+    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Count one batch: logits (N, classes), labels (N,).
+
+        Raises:
+            UsageError: there is not one row for each image, or a value is NaN.
+        """
+        if logits.ndim != 2 or len(logits) != len(labels):
+            raise UsageError(f"expected logits of shape ({len(labels)}, classes), got {logits.shape}")
+        if np.isnan(logits).any():
+            last = self.total + len(labels) - 1
+            raise UsageError("the network's output holds NaN", where=f"images {self.total} to {last}")
+        self.correct += int((logits.argmax(1) == labels).sum())
+        self.total += len(labels)
+
+    def score(self) -> Accuracy:
+        """What was counted so far.
+
+        Raises:
+            UsageError: nothing was.
+        """
+        if not self.total:
+            raise UsageError("expected at least one image to evaluate on, got none")
+        return Accuracy(self.correct, self.total)
+
+
 def top1(
     predict: Callable[[np.ndarray], np.ndarray],
     split: Split,
@@ -63,16 +96,8 @@ def top1(
         UsageError: the logits do not have one row for each image, or hold NaN.
     """
     total = len(split) if limit is None else min(limit, len(split))
-    correct = done = 0
+    meter = Top1()
     for images, labels in split.batches(batch, limit=limit):
-        logits = np.asarray(predict(images))
-        if logits.ndim != 2 or len(logits) != len(labels):
-            raise UsageError(f"expected logits of shape ({len(labels)}, classes), got {logits.shape}")
-        if np.isnan(logits).any():
-            raise UsageError("the network's output holds NaN", where=f"images {done} to {done + len(labels) - 1}")
-        correct += int((logits.argmax(1) == labels).sum())
-        done += len(labels)
-        progress("evaluate", done, total)
-    if not total:
-        raise UsageError("expected at least one image to evaluate on, got none")
-    return Accuracy(correct, total)
+        meter.add(np.asarray(predict(images)), labels)
+        progress("evaluate", meter.total, total)
+    return meter.score()

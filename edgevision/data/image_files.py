@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import zlib
@@ -30,6 +31,9 @@ MAX_FILES = 5_000_000
 MAX_UNPACKED_BYTES = 64 << 30
 #: Decoding a larger image would need more memory than the rest of the program.
 MAX_PIXELS = 100_000_000
+#: Nearly every image file says its size within so many bytes.
+_HEAD_BYTES = 64 << 10
+_CLASS_FOLDERS = "put images into class folders: train/<class>/*.jpg and test/<class>/*.jpg, or <class>/*.jpg"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class ImageFiles:
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     others: tuple[str, ...]
-    _read: Callable[[str], bytes] = field(repr=False)
+    _read: Callable[[str, int], bytes] = field(repr=False)
 
     @property
     def sha256(self) -> str:
@@ -55,14 +59,36 @@ class ImageFiles:
         listing = "\n".join(f"{name}\t{size}" for name, size in zip(self.names, self.sizes, strict=True))
         return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, at_most: int = MAX_FILE_BYTES) -> bytes:
         """Return the bytes of a listed file.
 
         Raises:
-            UsageError: it cannot be read any more.
+            UsageError: it cannot be read any more, or is larger than `at_most` bytes.
         """
+        content = self._head(name, at_most + 1)
+        if len(content) > at_most:
+            raise UsageError(f"expected at most {at_most:,} bytes, got more in '{name}'", where=str(self.root))
+        return content
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return width and height of image `index` in pixels, from the head of its file; nothing is decoded.
+
+        Raises:
+            UsageError: the file is not an image; it is named.
+        """
+        head = self._head(self.names[index], _HEAD_BYTES)
         try:
-            return self._read(name)
+            width, height = Image.open(io.BytesIO(head)).size
+        except Exception:
+            width, height = 0, 0
+        if 0 < width * height <= MAX_PIXELS:
+            return width, height
+        # The size may follow a long preamble; and what cannot be used is named with its reason here.
+        return self.image(index).size
+
+    def _head(self, name: str, count: int) -> bytes:
+        try:
+            return self._read(name, count)
         except OSError as error:
             raise UsageError(f"cannot read '{name}': {error.strerror or error}", where=str(self.root)) from error
 
@@ -91,23 +117,27 @@ class ImageFiles:
         return image
 
 
-def open_files(path: Path) -> ImageFiles:
+def open_files(path: Path, *, layout: str = _CLASS_FOLDERS) -> ImageFiles:
     """List the images of a folder, `.tar`, `.tar.gz` or `.tgz`.
+
+    Args:
+        path: of the folder or archive.
+        layout: what to do when it holds no image, for the error.
 
     Raises:
         UsageError: the path is missing or of another kind; the archive is damaged, or holds links, `..` or more than
             the bounds above.
     """
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, layout)
     if not path.is_file():
         raise UsageError("expected a folder of images or a .tar.gz, got no such file", where=str(path))
     if not path.name.endswith((".tar", ".tar.gz", ".tgz")):
         raise UsageError(f"expected a folder, .tar, .tar.gz or .tgz, got '{path.name}'", where=str(path))
-    return _open_archive(path)
+    return _open_archive(path, layout)
 
 
-def _open_folder(root: Path) -> ImageFiles:
+def _open_folder(root: Path, layout: str) -> ImageFiles:
     sizes: dict[str, int] = {}
     others = []
     for folder, folders, files in os.walk(root):
@@ -119,10 +149,19 @@ def _open_folder(root: Path) -> ImageFiles:
                 sizes[name] = path.stat().st_size if path.exists() else 0
             elif not file.startswith("."):
                 others.append(name)
-    return _listed(root, sizes, others, lambda name: (root / name).read_bytes())
+
+    def read(name: str, count: int) -> bytes:
+        path = root / name
+        # Opening a pipe would wait for a writer that never comes.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("not a regular file")
+        with path.open("rb") as file:
+            return file.read(count)
+
+    return _listed(root, sizes, others, read, layout)
 
 
-def _open_archive(path: Path) -> ImageFiles:
+def _open_archive(path: Path, layout: str) -> ImageFiles:
     try:
         file = _plain_tar(path)
         places, others, reasons = _scan(file)
@@ -142,11 +181,11 @@ def _open_archive(path: Path) -> ImageFiles:
             reasons=reasons[:20],
         )
 
-    def read(name: str) -> bytes:
+    def read(name: str, count: int) -> bytes:
         offset, size = places[name]
-        return os.pread(file.fileno(), size, offset)
+        return os.pread(file.fileno(), min(size, count), offset)
 
-    return _listed(path, {name: size for name, (_, size) in places.items() if _is_image(name)}, others, read)
+    return _listed(path, {name: size for name, (_, size) in places.items() if _is_image(name)}, others, read, layout)
 
 
 def _plain_tar(path: Path) -> BinaryIO:
@@ -186,7 +225,7 @@ def _scan(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], list[str], list[s
                 continue
             elif not member.isreg() or member.issparse():
                 reasons.append(f"'{name[:80]}': a link, device or sparse file")
-            elif member.size > MAX_FILE_BYTES:
+            elif member.size > MAX_FILE_BYTES and _is_image(name):
                 reasons.append(f"'{name[:80]}': {member.size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
             elif len(places) >= MAX_FILES:
                 raise tarfile.TarError(f"more than {MAX_FILES:,} files")
@@ -201,12 +240,14 @@ def _scan(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], list[str], list[s
     return places, others, reasons
 
 
-def _listed(root: Path, sizes: dict[str, int], others: Sequence[str], read: Callable[[str], bytes]) -> ImageFiles:
+def _listed(
+    root: Path, sizes: dict[str, int], others: Sequence[str], read: Callable[[str, int], bytes], layout: str
+) -> ImageFiles:
     if not sizes:
         raise UsageError(
             f"expected images ({', '.join(sorted(SUFFIXES))}), found none among {len(others)} files",
             where=str(root),
-            fix="put images into class folders: train/<class>/*.jpg and test/<class>/*.jpg, or <class>/*.jpg",
+            fix=layout,
         )
     names = tuple(sorted(sizes))
     return ImageFiles(root, names, tuple(sizes[name] for name in names), tuple(sorted(others)), read)

@@ -22,6 +22,7 @@ from edgevision.graph.fold import fold_constants, fold_layer_scales
 from edgevision.graph.naming import name_by_module
 from edgevision.graph.simplify import flatten_reshapes, pool_means
 from edgevision.graph.userfile import admitted
+from edgevision.zoo.deform import DeformConv2d
 from edgevision.zoo.model import Model
 
 OPSET = 20
@@ -51,7 +52,8 @@ def export(model: Model) -> Exported:
     """Return the float ONNX graph of `model`, with batch 1.
 
     Raises:
-        Unsupported: torch cannot export the module, or the user's graph holds what this version cannot read.
+        Unsupported: torch cannot export the module, a dilation leaves 0..7, or the user's graph holds what this
+            version cannot read.
         Mismatch: onnxruntime computes something else from the graph than the source does.
     """
     if model.onnx is not None:
@@ -60,10 +62,29 @@ def export(model: Model) -> Exported:
         return Exported(graph, _agreement(before, _run(graph, _images(model)), model.name), notes)
     if model.module is None:
         raise Unsupported("expected a torch module or an ONNX graph, got a model with neither", where=model.name)
+    _refuse_dilations(model.module, model.name)
     graph = _from_torch(model, model.module)
     with torch.no_grad():
         expected = [model.module(torch.from_numpy(image)).numpy() for image in _images(model)]
     return Exported(graph, _agreement(expected, _run(graph, _images(model)), model.name))
+
+
+def _refuse_dilations(module: torch.nn.Module, name: str) -> None:
+    low, high = 0, square.LARGEST_DILATION
+    reasons = [
+        f"{path}: dilations from {layer.limits[0]:g} to {layer.limits[1]:g}"
+        for path, layer in module.named_modules()
+        if isinstance(layer, DeformConv2d)
+        and layer.deployable
+        and not low <= min(layer.limits) <= max(layer.limits) <= high
+    ]
+    if reasons:
+        raise Unsupported(
+            f"expected dilations within {low} to {high}, which {square.DOMAIN}::{square.OPERATOR} has",
+            where=name,
+            reasons=reasons,
+            fix=f"train with limits=(1, {high}), or set the layers' `limits` so and measure what the clamp costs",
+        )
 
 
 def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:

@@ -95,9 +95,10 @@ class _Integerizer:
             state.nodes.append(node)
 
     def _joins_pieces(self, node: Node) -> bool:
-        """Whether a Concat puts pieces of one quantised tensor together, as a roll does."""
+        """Whether a Concat joins bytes that all mean the same: pieces of one tensor, or branches with one quantiser."""
         quants = [self._state.qdq.quant.get(name) for name in node.inputs] if node.op == "Concat" else [None]
-        return quants[0] is not None and all(quant is quants[0] for quant in quants)
+        first = quants[0]
+        return first is not None and all(quant is not None and quant.equals(first) for quant in quants)
 
     def _move(self, node: Node) -> None:
         state = self._state

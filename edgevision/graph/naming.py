@@ -12,7 +12,7 @@ from collections import Counter
 
 import onnx
 
-from edgevision.compress.onnxgraph import WEIGHTED, rename_tensors
+from edgevision.compress.onnxgraph import WEIGHT_SLOTS, rename_tensors
 
 _CONTAINER = ("Sequential", "ModuleList", "ModuleDict")
 
@@ -45,7 +45,8 @@ def name_by_module(graph: onnx.GraphProto) -> None:
 
 def _owner(node: onnx.NodeProto) -> str | None:
     """The module whose weight the node multiplies by."""
-    weight = node.input[1] if node.op_type in WEIGHTED and len(node.input) > 1 else ""
+    slot = WEIGHT_SLOTS.get(node.op_type, len(node.input))
+    weight = node.input[slot] if slot < len(node.input) else ""
     return weight.removesuffix(".weight") if weight.endswith(".weight") else None
 
 

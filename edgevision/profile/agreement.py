@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgevision.data.dataset import Split
-from edgevision.data.evaluate import Accuracy
+from edgevision.compress.scoring import Scoring
+from edgevision.data.metric import Score
 from edgevision.progress import Progress, silent
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -16,14 +16,14 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Agreement:
-    """One engine on labelled images.
+    """One engine on images whose labels or objects are known.
 
     Attributes:
         max_abs_error: largest absolute difference of any output to the reference; None without one.
-        differing: images whose largest output is another class than the reference's.
+        differing: images about which it says something else than the reference (`Scoring.differing`).
     """
 
-    accuracy: Accuracy
+    accuracy: Score
     max_abs_error: float | None
     differing: int | None
 
@@ -31,7 +31,7 @@ class Agreement:
 def agreement(
     engines: Mapping[str, Predict],
     references: Mapping[str, str],
-    split: Split,
+    scoring: Scoring,
     *,
     batch: int = 32,
     limit: int | None = None,
@@ -40,24 +40,26 @@ def agreement(
     """Show every engine the same images.
 
     Args:
-        engines: float32 (N, C, H, W) to outputs (N, classes), by name.
+        engines: float32 (N, C, H, W) to outputs (N, ...), by name.
         references: for an engine, the name of the one it is compared with.
-        split: labelled images.
+        scoring: the images, and how answers are judged.
         batch: images in memory at a time.
         limit: stop after this many.
     """
-    correct = dict.fromkeys(engines, 0)
+    meters = {name: scoring.meter() for name in engines}
     worst = dict.fromkeys(references, 0.0)
     differing = dict.fromkeys(references, 0)
-    total = len(split) if limit is None else min(limit, len(split))
+    total = len(scoring) if limit is None else min(limit, len(scoring))
     done = 0
-    for images, labels in split.batches(batch, limit=limit):
-        outputs = {name: predict(images).reshape(len(images), -1) for name, predict in engines.items()}
-        for name, output in outputs.items():
-            correct[name] += int((output.argmax(1) == labels).sum())
+    for images, truths in scoring.batches(batch, limit=limit):
+        outputs = {name: predict(images) for name, predict in engines.items()}
+        answers = {name: scoring.answers(output) for name, output in outputs.items()}
+        for name, meter in meters.items():
+            meter.add(answers[name], truths)
         for name, other in references.items():
-            worst[name] = max(worst[name], float(np.abs(outputs[name] - outputs[other]).max()))
-            differing[name] += int((outputs[name].argmax(1) != outputs[other].argmax(1)).sum())
-        done += len(labels)
+            gap = np.abs(outputs[name].reshape(len(images), -1) - outputs[other].reshape(len(images), -1))
+            worst[name] = max(worst[name], float(gap.max()))
+            differing[name] += scoring.differing(answers[name], answers[other])
+        done += len(images)
         progress("accuracy", done, total, f"{len(engines)} engines")
-    return {name: Agreement(Accuracy(correct[name], done), worst.get(name), differing.get(name)) for name in engines}
+    return {name: Agreement(meters[name].score(), worst.get(name), differing.get(name)) for name in engines}

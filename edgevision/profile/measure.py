@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 import numpy as np
 import psutil
 
-from edgevision.data.dataset import Split
+from edgevision.compress.scoring import Scoring
+from edgevision.data.metric import Metric
 from edgevision.device.device import RawTiming
 from edgevision.errors import UsageError
 from edgevision.profile import noise
@@ -30,7 +31,8 @@ def profile(
     contenders: Sequence[Contender],
     protocol: Protocol,
     *,
-    split: Split | None = None,
+    metric: Metric = "top-1",
+    scoring: Scoring | None = None,
     images_from: str | None = None,
     doubts: Sequence[str] = (),
     limit: int | None = None,
@@ -42,7 +44,8 @@ def profile(
 
     Args:
         contenders: as `contenders` opens them; at least one is a bundle, and its device is described.
-        split: labelled images for accuracy and agreement; None leaves both unknown.
+        metric: what the accuracy of the networks is measured by.
+        scoring: images for accuracy and agreement, and how answers are judged; None leaves both unknown.
         images_from: where those images are, as `--data` takes it.
         doubts: reasons to distrust the figures that are known beforehand; kept with those found while measuring.
         limit: at most this many of them.
@@ -52,7 +55,7 @@ def profile(
     first = next(c for c in contenders if c.bundle is not None)
     if first.bundle is None or not isinstance(first.engine, BundleEngine):
         raise UsageError("expected at least one bundle to profile, got none", fix="edgevision deploy --target host")
-    found = _agreements(contenders, split, limit, progress) if split else {}
+    found = _agreements(contenders, scoring, limit, progress) if scoring else {}
     device = first.engine.device
     before, busy = device.facts(), _OtherLoad()
     windows = measure([c.engine for c in contenders], protocol, progress=progress)
@@ -81,7 +84,8 @@ def profile(
         flags=(*doubts, *noise.flags(medians, summaries, before, after, other if device.name == "host" else None)),
         engines=engines,
         comparisons=compare(medians, baseline, seed=protocol.seed),
-        images_from=images_from if split else None,
+        images_from=images_from if scoring else None,
+        metric=metric,
     )
 
 
@@ -111,11 +115,11 @@ def _steps(contender: Contender) -> tuple[StepProfile, ...]:
 
 
 def _agreements(
-    contenders: Sequence[Contender], split: Split, limit: int | None, progress: Progress
+    contenders: Sequence[Contender], scoring: Scoring, limit: int | None, progress: Progress
 ) -> dict[str, Agreement]:
     engines = {c.engine.name: c.engine.predict for c in contenders}
     references = {c.engine.name: c.reference for c in contenders if c.reference in engines}
-    return agreement(engines, references, split, limit=limit, progress=progress)  # type: ignore[arg-type]
+    return agreement(engines, references, scoring, limit=limit, progress=progress)  # type: ignore[arg-type]
 
 
 def _engine(

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edgevision.data.metric import Metric
 from edgevision.errors import UsageError
 from edgevision.files import write_atomic
 from edgevision.profile.statistics import Interval, Latency
@@ -67,9 +68,10 @@ class EngineProfile(msgspec.Struct, frozen=True):
         timing: "measured" on the device itself; nothing else is ever a latency.
         init_ms, first_ms: loading until ready, and the first inference; apart from the steady state.
         window_ms: window medians in the order taken; window i of every engine belongs to the same round.
-        accuracy: top-1 in percent with Wilson interval, on `images` images of the test split; None without labels.
+        accuracy: in percent, by the profile's metric, with 95 % interval, on `images` images of the test split; None
+            without labels.
         max_abs_error: largest absolute difference of any output to `reference` on those images.
-        differing_predictions: images whose top-1 class differs from the reference.
+        differing_predictions: images whose top-1 class, or confident detections, differ from the reference's.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Profile(msgspec.Struct, frozen=True):
     Attributes:
         created: ISO 8601, UTC.
         images_from: where the test images were read from; None when accuracy was not measured.
+        metric: what the accuracies are measured by; a file from before there were detectors does not say it.
         flags: reasons to distrust the figures; empty for a clean measurement.
         affinity: cores the measurement was allowed to use; empty where the device decides.
         facts_before, facts_after: what the device said of itself around the measurement.
@@ -131,6 +134,7 @@ class Profile(msgspec.Struct, frozen=True):
     engines: tuple[EngineProfile, ...]
     comparisons: tuple[Comparison, ...]
     images_from: str | None = None
+    metric: Metric = "top-1"
 
     def save(self, path: Path) -> None:
         """Write as indented JSON, whole or not at all."""

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from edgevision.compress.box_scoring import CONFIDENT
 from edgevision.profile.profile import StepProfile
 from edgevision.report import words
 from edgevision.report.scatter import scatter
@@ -54,6 +55,7 @@ def render(trade_off: TradeOff) -> str:
     ours = [p for p in trade_off.groups[0].points if p.runtime == "edgevision"] if trade_off.groups else []
     return environment.get_template("report.html.j2").render(
         t=trade_off,
+        confident=CONFIDENT,
         style=Markup(source),
         best=recommended(ours).engine if ours else "",
         groups=[(g, scatter(g.points, *WIDE), scatter(g.points, *NARROW)) for g in trade_off.groups],

@@ -7,13 +7,15 @@ import io
 
 import msgspec
 
+from edgevision.data.metric import Metric, field_of
 from edgevision.report import words
 from edgevision.report.html import commands
 from edgevision.report.tradeoff import Group, Point, TradeOff
 
+#: Of the CSV file; the accuracy's columns are called after its metric.
 COLUMNS = (
-    "device", "threads", "engine", "artefact", "recipe", "top1_percent", "top1_low", "top1_high", "images",
-    "size_bytes", "median_ms", "median_low_ms", "median_high_ms", "p90_ms", "iqr_ms", "baseline", "ratio", "ratio_low",
+    "device", "threads", "engine", "artefact", "recipe", "{}_percent", "{}_low", "{}_high", "images", "size_bytes",
+    "median_ms", "median_low_ms", "median_high_ms", "p90_ms", "iqr_ms", "baseline", "ratio", "ratio_low",
     "ratio_high", "init_ms", "first_ms", "peak_rss_bytes", "arena_bytes", "max_abs_error", "differing_predictions",
     "timing", "dominated", "flags",
 )  # fmt: skip
@@ -26,20 +28,21 @@ def as_json(trade_off: TradeOff) -> str:
 
 def as_csv(trade_off: TradeOff) -> str:
     """One line per point, full precision, the columns of `COLUMNS`."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    out, key = io.StringIO(), field_of(trade_off.metric)
+    writer = csv.DictWriter(out, [name.format(key) for name in COLUMNS], lineterminator="\n")
     writer.writeheader()
     for group in trade_off.groups:
         for point in group.points:
-            writer.writerow(_flat(group, point))
+            writer.writerow(_flat(group, point, key))
     return out.getvalue()
 
 
-def _flat(group: Group, point: Point) -> dict[str, object]:
+def _flat(group: Group, point: Point, key: str) -> dict[str, object]:
     accuracy, ratio, median = point.accuracy, point.ratio, point.latency.median
     row = {name: getattr(point, name) for name in COLUMNS if hasattr(point, name)}
     row |= {"device": group.device, "threads": group.threads, "baseline": group.baseline}
-    row |= {"top1_percent": accuracy.value, "top1_low": accuracy.low, "top1_high": accuracy.high} if accuracy else {}
+    if accuracy:
+        row |= {f"{key}_percent": accuracy.value, f"{key}_low": accuracy.low, f"{key}_high": accuracy.high}
     row |= {"median_ms": median.value, "median_low_ms": median.low, "median_high_ms": median.high}
     row |= {"p90_ms": point.latency.p90, "iqr_ms": point.latency.iqr}
     row |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high} if ratio else {"ratio": None}
@@ -54,12 +57,12 @@ def as_markdown(trade_off: TradeOff) -> str:
     lines += [f"- {remark}" for remark in trade_off.remarks]
     for group in trade_off.groups:
         lines += ["", f"## {_cell(group.device)}, {group.threads} thread{'s' if group.threads > 1 else ''}", ""]
-        lines += markdown_table(group)
+        lines += markdown_table(group, trade_off.metric)
     lines += ["", "## How to reproduce", "", "```sh", *commands(trade_off), "```", ""]
     return "\n".join(lines)
 
 
-HEADINGS = ("engine", "top-1, %", "size", "median, ms", "95 %", "p90, ms", "time / baseline", "95 %", "timing")
+HEADINGS = ("engine", "{}, %", "size", "median, ms", "95 %", "p90, ms", "time / baseline", "95 %", "timing")
 
 
 def rows(group: Group) -> list[tuple[str, ...]]:
@@ -80,9 +83,9 @@ def rows(group: Group) -> list[tuple[str, ...]]:
     ]
 
 
-def markdown_table(group: Group) -> list[str]:
+def markdown_table(group: Group, metric: Metric = "top-1") -> list[str]:
     """A group as a Markdown table, one line per row."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" + "|---:" * (len(HEADINGS) - 2) + "|---|"]
+    lines = ["| " + " | ".join(HEADINGS).format(metric) + " |", "|---" + "|---:" * (len(HEADINGS) - 2) + "|---|"]
     return lines + ["| " + " | ".join(map(_cell, row)) + " |" for row in rows(group)]
 
 

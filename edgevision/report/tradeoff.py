@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from edgevision.compress.compressed import Compressed, LayerSensitivity, LedgerEntry
+from edgevision.data.metric import Metric
 from edgevision.errors import UsageError
 from edgevision.profile.profile import EngineProfile, Profile, StepProfile
 from edgevision.profile.statistics import Interval, Latency
@@ -110,6 +111,34 @@ class Built(msgspec.Struct, frozen=True):
     command: str
 
 
+class Box(msgspec.Struct, frozen=True):
+    """An object in a picture, in pixels of it; `score` is None for one that is known to be there."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    name: str
+    score: float | None = None
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one network sees in a picture."""
+
+    title: str
+    boxes: tuple[Box, ...]
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A test image as the network gets it: a data URL, its objects, and what networks see in it."""
+
+    image: str
+    width: int
+    height: int
+    truths: tuple[Box, ...]
+    seen: tuple[Seen, ...]
+
+
 class TradeOff(msgspec.Struct, frozen=True):
     """Everything a report shows."""
 
@@ -125,6 +154,8 @@ class TradeOff(msgspec.Struct, frozen=True):
     networks: tuple[Network, ...]
     built: tuple[Built, ...]
     command: str
+    metric: Metric = "top-1"
+    pictures: tuple[Picture, ...] = ()
 
 
 def trade_off(
@@ -135,6 +166,7 @@ def trade_off(
     command: str = "edgevision report",
     about: tuple[str, str] | None = None,
     remarks: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
     now: datetime | None = None,
 ) -> TradeOff:
     """Put profiles, compressed networks and bundles of one model together.
@@ -142,6 +174,7 @@ def trade_off(
     Args:
         about: model and data, where they are known although nothing of them may be left to show.
         remarks: what was left out on the way here, put before the remarks the figures give.
+        pictures: of a detector's test images.
 
     Raises:
         UsageError: there is neither a profile nor a compressed network, or they are of different models.
@@ -171,7 +204,9 @@ def trade_off(
         for engine in profile.engines
         if engine.steps
     )
-    sentence, detail, found = verdict.spoken(groups, described, layers, tuple(built))
+    metrics = {n.info.metric for n in networks} | {p.metric for p in profiles} or {"top-1"}
+    metric: Metric = "AP50" if "AP50" in metrics else "top-1"
+    sentence, detail, found = verdict.spoken(groups, described, layers, tuple(built), metric)
     created = (now or datetime.now(timezone.utc)).isoformat(timespec="seconds")
     return TradeOff(
         SCHEMA,
@@ -186,6 +221,8 @@ def trade_off(
         described,
         tuple(built),
         command,
+        metric,
+        tuple(pictures),
     )
 
 

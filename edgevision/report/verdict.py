@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgevision.data.metric import Metric
 from edgevision.report import words
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ TOLERATED_DROP = 1.0
 
 
 def spoken(
-    groups: Sequence[Group], networks: Sequence[Network], layers: Sequence[LayerTable], built: Sequence[Built]
+    groups: Sequence[Group],
+    networks: Sequence[Network],
+    layers: Sequence[LayerTable],
+    built: Sequence[Built],
+    metric: Metric = "top-1",
 ) -> tuple[str, str, tuple[str, ...]]:
     """Return the verdict, the figures behind it, and the remarks."""
     if not groups:
@@ -29,7 +34,7 @@ def spoken(
     remarks += _float_time([table for table in layers if table.threads == group.threads], networks)
     remarks += _sensitive(networks)
     remarks += _unmeasured(built)
-    return _sentence(group, best, ours), _detail(group, best), tuple(remarks)
+    return _sentence(group, best, ours, metric), _detail(group, best), tuple(remarks)
 
 
 def recommended(points: Sequence[Point]) -> Point:
@@ -40,14 +45,14 @@ def recommended(points: Sequence[Point]) -> Point:
     return min(good, key=lambda p: (p.latency.median.value, p.size_bytes))
 
 
-def _sentence(group: Group, best: Point, ours: Sequence[Point]) -> str:
+def _sentence(group: Group, best: Point, ours: Sequence[Point], metric: Metric) -> str:
     text = f"On {_place(group)}, {best.engine} "
     if best.ratio:
         text += f"is {words.speed(best.ratio)} {group.baseline}"
     else:
         text += f"takes {words.milliseconds(best.latency.median.value)} ms per image"
     if best.accuracy:
-        text += f" at {words.percent(best.accuracy.value)} % top-1"
+        text += f" at {words.percent(best.accuracy.value)} % {metric}"
         floats = [p for p in ours if p.recipe == "fp32" and p.accuracy and p is not best]
         if floats and floats[0].accuracy:
             points = f"{best.accuracy.value - floats[0].accuracy.value:+.1f}".replace("-", "−")

@@ -16,6 +16,7 @@ from edgevision.zoo.shufflenet_v2 import ShuffleNetV2
 #: From pixels to the grid of the heads, and the multiple that image sides must be.
 GRID, STRIDE = 4, 32
 _DECODER = (256, 128, 64)
+_VOC_CLASSES = 20
 #: Prior of a centre of 0.1: -log((1 - 0.1) / 0.1), so that the first steps are not spent on empty places.
 _PRIOR = -2.19
 # The width of the last layer at x2 is that of the released training code, which the published size has.
@@ -126,6 +127,8 @@ def _family(side: int) -> Family:
         heads=("hm.6",),
         build=build,
         aliases=(("codenet", "codenet_a"),) if side == 256 else (),
+        metric="AP50",
+        classes=_VOC_CLASSES,
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgevision.zoo.deform_gather import gathered_square
-from edgevision.zoo.square import LARGEST_DILATION
+from edgevision.zoo.square import LARGEST_DILATION, square_deform_conv
 
 Variant = Literal["original", "bound", "square"]
 Order = Literal["deform_first", "pointwise_first"]
@@ -56,6 +56,11 @@ class DeformConv2d(nn.Module):
         nn.init.zeros_(self.predictor.weight)
         nn.init.constant_(_bias(self.predictor), 1.0 if variant == "square" else 0.0)
 
+    @property
+    def deployable(self) -> bool:
+        """Whether this is what the operator `edgevision::SquareDeformConv` computes, limits aside."""
+        return self.variant == "square" and self.depthwise and self.rounded
+
     def dilation(self, x: Tensor) -> Tensor:
         """The map of dilations of "square", (N, 1, H', W')."""
         d = self.predictor(x).clamp(*self.limits)
@@ -72,7 +77,10 @@ class DeformConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
-        if self.variant == "square" and self.depthwise and self.rounded:
+        if self.deployable and torch.onnx.is_in_onnx_export():
+            # The operator rounds by itself.
+            return square_deform_conv(x, self.predictor(x).clamp(*self.limits), self.weight, self.stride)
+        if self.deployable:
             return gathered_square(x, self.dilation(x), self.weight, self.stride)
         return deform_conv(x, self.offsets(x), self.weight, self.stride)
 

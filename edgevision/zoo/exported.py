@@ -38,7 +38,7 @@ _FIX = (
 
 
 def load_pt2(path: Path, *, preprocessing: Preprocessing | None = None, classes: tuple[str, ...] = ()) -> Model:
-    """Read an exported classifier with one float32 input (N, C, H, W); it is used at batch 1.
+    """Read an exported network with one float32 input (N, C, H, W); it is used at batch 1.
 
     Raises:
         UsageError: not a whole `.pt2` archive, or one that holds pickled objects or code; all reasons at once.

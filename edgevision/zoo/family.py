@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.zoo.packaged import PackagedWeights
 
@@ -36,11 +37,14 @@ class Family:
         names: of the variants.
         preprocessing: as published.
         stride: image sides must be multiples of this, in pixels.
-        heads: state_dict paths of the classifiers; the second, where there is one, is that of distillation.
+        heads: state_dict paths of the layers that give the classes; the second, where there is one, is that of
+            distillation.
         build: makes one network, weights drawn from torch's random state.
         adapt: changes a checkpoint for the size of the network it is to be loaded into; None where none depends on it.
         pretrained: the ImageNet weights a package brings; None where no package does.
         aliases: short names, each with the variant it stands for.
+        metric: what its accuracy is measured by; that decides the data it takes.
+        classes: of the published network.
     """
 
     names: tuple[str, ...]
@@ -51,3 +55,5 @@ class Family:
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
     pretrained: PackagedWeights | None = None
     aliases: tuple[tuple[str, str], ...] = ()
+    metric: Metric = "top-1"
+    classes: int = 1000

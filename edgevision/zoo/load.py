@@ -11,17 +11,19 @@ import torch
 from torch import nn
 
 from edgevision.config import nearest
+from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
-from edgevision.zoo import cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin
+from edgevision.zoo import cas_vit, codenet, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin
 from edgevision.zoo.exported import load_pt2
 from edgevision.zoo.family import Family, Wanted
 from edgevision.zoo.model import InputSpec, Model, Provenance
 from edgevision.zoo.user import load_onnx
 from edgevision.zoo.weights import Checkpoint, load_weights, read_checkpoint
 
-FAMILIES: tuple[Family, ...] = tuple(
-    file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin)
+FAMILIES: tuple[Family, ...] = (
+    *(file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin)),
+    *codenet.FAMILIES,
 )
 _FAMILY_OF = {name: family for family in FAMILIES for name in family.names}
 _ALIASES = {short: name for family in FAMILIES for short, name in family.aliases}
@@ -33,7 +35,7 @@ def names() -> list[str]:
     """The networks of the zoo; `cas_vit` alone is `cas_vit_xs`.
 
     >>> names()[:6]
-    ['cas_vit', 'cas_vit_m', 'cas_vit_s', 'cas_vit_t', 'cas_vit_xs', 'convnext_tiny']
+    ['cas_vit', 'cas_vit_m', 'cas_vit_s', 'cas_vit_t', 'cas_vit_xs', 'codenet']
     """
     return sorted([*_ALIASES, *_FAMILY_OF])
 
@@ -46,6 +48,25 @@ def pretrained(name: str) -> bool:
     """
     family = _FAMILY_OF.get(full_name(name))
     return family is not None and family.pretrained is not None
+
+
+def metric_of(name_or_path: str) -> Metric | None:
+    """What the accuracy of a network of the zoo is measured by; None for a file, of which the data says it.
+
+    >>> metric_of("cas_vit"), metric_of("codenet_a"), metric_of("net.onnx")
+    ('top-1', 'AP50', None)
+    """
+    family = _FAMILY_OF.get(full_name(name_or_path))
+    return family.metric if family else None
+
+
+def published_side(name: str) -> int:
+    """Side of the images network `name` of the zoo was published with, in pixels.
+
+    >>> published_side("codenet_e")
+    512
+    """
+    return _FAMILY_OF[known_name(name)].preprocessing.height
 
 
 def full_name(name: str) -> str:
@@ -146,6 +167,7 @@ def load_model(
         provenance=_provenance(checkpoint, seed),
         classes=() if isinstance(found, int) else found,
         module=module,
+        metric=family.metric,
     )
 
 
@@ -173,8 +195,8 @@ def _checkpoint(name: str, family: Family, weights: Path | str | None, classes: 
 def _classes(checkpoint: Checkpoint | None, classes: tuple[str, ...], family: Family) -> tuple[str, ...] | int:
     """The class names, or how many there are when they have no names."""
     if checkpoint is None:
-        return classes or _IMAGENET_CLASSES
-    rows = checkpoint.head_classes(*family.heads) or _IMAGENET_CLASSES
+        return classes or family.classes
+    rows = checkpoint.head_classes(*family.heads) or family.classes
     if classes and len(classes) != rows:
         raise UsageError(
             f"the data has {len(classes)} classes, the weights have a head of {rows}",

@@ -8,6 +8,7 @@ import msgspec
 import onnx
 import torch
 
+from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 
 
@@ -33,9 +34,11 @@ class Model:
 
     Attributes:
         name: zoo name such as "cas_vit", or the stem of the user's file.
-        module: the torch module in eval mode, one float32 input, one output (N, classes).
+        module: the torch module in eval mode, one float32 input, one output: (N, classes), or the maps of a detector
+            (N, classes + 4, height, width) as `zoo.centres` reads them.
         onnx: a user's ONNX model, kept as it came.
         classes: class names in the order of the outputs; empty when unknown.
+        metric: what its accuracy is measured by; None for a user's own file, of which the data says it.
     """
 
     name: str
@@ -45,3 +48,4 @@ class Model:
     classes: tuple[str, ...] = ()
     module: torch.nn.Module | None = None
     onnx: onnx.ModelProto | None = field(default=None, repr=False)
+    metric: Metric | None = None

@@ -25,7 +25,7 @@ def load_onnx(
     preprocessing: Preprocessing | None = None,
     classes: tuple[str, ...] = (),
 ) -> Model:
-    """Read an ONNX classifier with one float input (N, C, H, W); a free batch is set to 1.
+    """Read an ONNX network with one float input (N, C, H, W); a free batch is set to 1.
 
     Args:
         path: the file.

@@ -77,10 +77,10 @@ class Checkpoint:
     meta: WeightsMeta | None = None
 
     def head_classes(self, *heads: str) -> int | None:
-        """Rows of the first of the named linear layers that the file holds (as "head", "_fc")."""
+        """Rows of the first of the named linear layers or 1x1 convolutions that the file holds (as "head", "_fc")."""
         for head in heads:
             weight = self.state.get(f"{head}.weight")
-            if weight is not None and weight.ndim == 2:
+            if weight is not None and weight.ndim >= 2 and set(weight.shape[2:]) <= {1}:
                 return int(weight.shape[0])
         return None
 

@@ -97,9 +97,14 @@ def test_a_free_image_asks_for_its_size(tmp_path):
     assert load_onnx(tmp_path / "net.onnx", image_size=8).input.shape == (1, 3, 8, 8)
 
 
-def test_a_free_dimension_at_the_compiler_is_named_with_the_way_to_fix_it():
+#: What `check` calls, and what `deploy` does.
+ASKED = pytest.mark.parametrize("ask", [compiler.check, compiler.compile_graph], ids=["check", "deploy"])
+
+
+@ASKED
+def test_a_free_dimension_at_the_compiler_is_named_with_the_way_to_fix_it(ask):
     with pytest.raises(Unsupported) as caught:
-        compiler.check(network(["batch", 3, 8, 8]), HOST)
+        ask(network(["batch", 3, 8, 8]), HOST)
     assert "fix batch" in str(caught.value.fix) and "edgevision compress" in str(caught.value.fix)
 
 
@@ -110,7 +115,8 @@ def test_an_empty_image_is_refused(tmp_path):
     assert "0" in str(caught.value)
 
 
-def test_a_tensor_without_elements_is_refused_by_name():
+@ASKED
+def test_a_tensor_without_elements_is_refused_by_name(ask):
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4, 4])
     ends = numpy_helper.from_array(np.array([0], np.int64), "zero")
@@ -119,4 +125,4 @@ def test_a_tensor_without_elements_is_refused_by_name():
              helper.make_node("Concat", ["x", "none"], ["y"], axis=1)]  # fmt: skip
     graph = helper.make_graph(nodes, "g", [x], [y], [ends, axis])
     with pytest.raises(Unsupported, match=r"tensor 'none' \(1, 0, 4, 4\)"):
-        compiler.check(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), HOST)
+        ask(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), HOST)

@@ -20,7 +20,7 @@ WANTED = {
     ("Cortex-A76", "int8 gemm"): r"sdot .*\.4b\[[0-3]\]",
     ("Cortex-A9", "fp32 gemm"): r"vmla\.f32 .*d\d+\[[01]\]",
     ("Cortex-A9", "int8 gemm"): r"vmull\.s8 |vmlal\.s8 |vpadal\.s16 ",
-    ("Neoverse V1", "int8 gemm"): r"su?dot .*\.4b\[[0-3]\]",
+    ("Neoverse V1", "int8 gemm"): r"usmmla ",
 }
 
 
@@ -32,7 +32,7 @@ def test_products_are_made_by_the_instructions_of_the_core_and_no_accumulator_is
     assert not [text for text in loop if re.match(r"v?st[a-z0-9.]* ", text)]
 
 
-@pytest.mark.parametrize("name", ["Cortex-A53", "Cortex-A72", "Cortex-A76", "Cortex-A9"])
+@pytest.mark.parametrize("name", sorted(BY_NAME))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_modelled_rate_is_at_least_four_fifths_of_the_hand_written_loop(name, family):
     need(mca.tool() if mca.installed() else "llvm-mca")
@@ -40,6 +40,8 @@ def test_modelled_rate_is_at_least_four_fifths_of_the_hand_written_loop(name, fa
     ours, theirs = inner_loop(generated.assembly(family, core)), hand_written.body(family, core)
     rates = [macs(body) / mca.cycles(body, core) for body in (ours, theirs, peaks.body(family, core))]
     assert 0.8 * rates[1] <= rates[0] <= 1.01 * rates[2]
+    # Four fifths of the peak too, where the multiplication is the only instruction worth counting.
+    assert core.int8 != "usmmla" or family != "int8 gemm" or rates[0] >= 0.8 * rates[2]
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))

@@ -28,7 +28,7 @@ def test_byte_network_is_the_integer_reference_bit_for_bit_on_every_architecture
         assert np.array_equal(run_on(program, image), expected)
 
 
-def test_mixed_sign_dot_product_is_the_integer_reference_bit_for_bit(small_w8a8, images):
+def test_network_of_byte_matrix_products_is_the_integer_reference_bit_for_bit(small_w8a8, images):
     board = described("rpi5")
     cpu = msgspec.structs.replace(
         board.cpu, llvm="neoverse-n2", dot="i8mm", features=("+i8mm",), requires=("asimd", "asimddp", "i8mm")

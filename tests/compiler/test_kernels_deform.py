@@ -9,6 +9,7 @@ from helpers.walking import walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from edgevision import compiler, target
 from edgevision.compiler.kernels.deform import segments
@@ -107,6 +108,21 @@ def test_the_same_as_onnxruntime(opset, masked):
     (wanted,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
     (got,) = walk(model, *feeds.values())
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "masked", "pad", "dilation", "stride", "offset_group"),
+                         [(1, True, 1, 1, 1, 1), (2, False, 0, 1, 2, 2), (1, True, 2, 2, 1, 2)])  # fmt: skip
+def test_the_same_as_the_reference_of_onnx(batch, masked, pad, dilation, stride, offset_group):
+    geometry = {"pad": pad, "dilation": dilation, "stride": stride, "offset_group": offset_group}
+    x, offset, mask = inputs_of(2, batch=batch, masked=masked, **geometry)
+    model, _ = network(
+        x, offset, mask, channels_out=6, kernel=(3, 3), offset_group=offset_group, strides=[stride] * 2,
+        pads=[pad] * 4, dilations=[dilation] * 2,
+    )  # fmt: skip
+    feeds = {"x": x, "offset": offset, **({"mask": mask} if masked else {})}
+    (wanted,) = ReferenceEvaluator(model).run(None, feeds)
+    (got,) = walk(model, *feeds.values())
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("far", [1e9, -1e9, np.inf, -np.inf, np.nan])

@@ -12,7 +12,10 @@ from edgevision.compiler import build
 from edgevision.compiler.plan import Span, aligned, live_bound, place
 from edgevision.compiler.program import ALIGNMENT
 from edgevision.compress.fold import fold_batch_norm
+from edgevision.compress.quantize import quantize
+from edgevision.data import open_data
 from edgevision.graph.export import export
+from edgevision.recipe import Quantize
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 10)).map(
@@ -45,10 +48,28 @@ def test_chain_of_layers_reuses_two_slots():
     assert place(spans)[1] == live_bound(spans) == 2 * aligned(1000)
 
 
+def float_graph(name, image_size=None):
+    network = zoo.load_model(name, weights="random", image_size=image_size)
+    folded, _ = fold_batch_norm(network.module, torch.zeros(network.input.shape))
+    return export(dataclasses.replace(network, module=folded)).graph, network.preprocessing
+
+
+def tight(graph, monkeypatch):
+    """The arena of `graph` is at most 1.15 times the live set; no kernel is compiled."""
+    monkeypatch.setattr(build, "compile_kernels", lambda *_, **__: ())
+    program = compiler.compile_graph(graph, target.load("rpi4"))
+    return 0 < program.live_bytes <= program.arena_bytes <= 1.15 * program.live_bytes
+
+
 @pytest.mark.parametrize("name", ["cas_vit_xs", "efficientnet_lite0"])
 def test_arena_of_the_zoo_is_within_15_percent_of_what_is_alive_at_once(name, monkeypatch):
-    monkeypatch.setattr(build, "compile_kernels", lambda *_, **__: ())
-    network = zoo.load_model(name, weights="random")
-    folded, _ = fold_batch_norm(network.module, torch.zeros(network.input.shape))
-    program = compiler.compile_graph(export(dataclasses.replace(network, module=folded)).graph, target.load("rpi4"))
-    assert 0 < program.live_bytes <= program.arena_bytes <= 1.15 * program.live_bytes
+    assert tight(float_graph(name)[0], monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "deit_tiny", "swin_tiny", "convnext_tiny"])
+def test_arena_in_float_and_in_bytes_is_within_15_percent(name, monkeypatch):
+    graph, preprocessing = float_graph(name, image_size=64)
+    assert tight(graph, monkeypatch)
+    images = open_data("digits", preprocessing).split("calibration")
+    # Ranges say nothing about where tensors lie: one image is enough.
+    assert tight(quantize(graph, Quantize(calibration_images=1), images), monkeypatch)

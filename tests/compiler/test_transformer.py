@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers.attention import attention_nodes, quantised
 from helpers.execution import run_on
 from helpers.walking import HOST, walk
 from onnx import TensorProto, helper, numpy_helper
@@ -42,54 +43,11 @@ def families(model):
     return [step.family for step in compiler.compile_graph(model, HOST).steps]
 
 
-def quantised(tensor, name, scale, zero):
-    constants = {f"{name}.s": np.float32(scale), f"{name}.z": np.uint8(zero)}
-    nodes = [
-        node("QuantizeLinear", [tensor, *constants], [f"{name}.q"], name=f"{name}.q"),
-        node("DequantizeLinear", [f"{name}.q", *constants], [name], name=f"{name}.dq"),
-    ]
-    return nodes, constants
-
-
-def attention(windows, heads, tokens, depth, *, added=(), integer=False, zeros=(128, 128, 128), scale_on="q"):
-    """Attention over x (windows, tokens, 3 * heads * depth), as exporters write it."""
-    width = heads * depth
-    constants = {
-        "third": np.array([width] * 3), "split": np.array([windows, tokens, heads, depth]),
-        "joined": np.array([windows, tokens, width]), "factor": np.float32(depth**-0.5),
-    }  # fmt: skip
-    nodes, source = [], "x"
-    if integer:
-        made, more = quantised("x", "xq", 0.03, zeros[0])
-        nodes, constants, source = [*nodes, *made], {**constants, **more}, "xq"
-    nodes.append(node("Split", [source, "third"], ["q0", "k0", "v0"], axis=-1))
-    perms = {"q": [0, 2, 1, 3], "k": [0, 2, 3, 1], "v": [0, 2, 1, 3]}
-    for name, perm in perms.items():
-        nodes.append(node("Reshape", [f"{name}0", "split"], [f"{name}1"]))
-        nodes.append(node("Transpose", [f"{name}1"], [f"{name}2"], perm=perm))
-    nodes.append(node("Mul", ["q2", "factor"], ["q3"]))
-    nodes.append(node("MatMul", ["q3" if scale_on == "q" else "q2", "k2"], ["s0"], name="scores"))
-    last = "s0"
-    if scale_on == "scores":
-        nodes.append(node("Mul", ["factor", last], ["s1"]))
-        last = "s1"
-    for index, shape in enumerate(added):
-        constants[f"add{index}"] = np.random.default_rng(index).standard_normal(shape).astype(np.float32)
-        nodes.append(node("Add", [last, f"add{index}"], [f"a{index}"]))
-        last = f"a{index}"
-    nodes.append(node("Softmax", [last], ["p"], axis=-1))
-    share = "p"
-    if integer:
-        made, more = quantised("p", "pq", 1 / 256, zeros[1])
-        nodes, constants, share = [*nodes, *made], {**constants, **more}, "pq"
-    nodes.append(node("MatMul", [share, "v2"], ["o"], name="weighted"))
-    out = "o"
-    if integer:
-        made, more = quantised("o", "oq", 0.02, zeros[2])
-        nodes, constants, out = [*nodes, *made], {**constants, **more}, "oq"
-    nodes.append(node("Transpose", [out], ["t"], perm=[0, 2, 1, 3]))
-    nodes.append(node("Reshape", ["t", "joined"], ["y"]))
-    return model_of(nodes, (windows, tokens, 3 * width), "y", **constants), (windows, tokens, 3 * width)
+def attention(windows, heads, tokens, depth, **how):
+    """Attention over x (windows, tokens, 3 * heads * depth), as a network."""
+    nodes, constants = attention_nodes(windows, heads, tokens, depth, **how)
+    shape = (windows, tokens, 3 * heads * depth)
+    return model_of(nodes, shape, "y", **constants), shape
 
 
 @pytest.mark.parametrize(
@@ -113,6 +71,7 @@ def test_attention_agrees_with_onnxruntime_in_one_step(windows, heads, tokens, d
 INTEGER = [
     (1, 3, 37, 64, (), (128, 0, 128)),
     (1, 2, 50, 20, (), (121, 0, 3)),
+    (2, 1, 5, 1, (), (3, 200, 1)),
     (2, 3, 49, 32, ((1, 3, 49, 49), (2, 1, 49, 49)), (140, 7, 90)),
 ]
 
@@ -131,7 +90,7 @@ def test_byte_attention_has_the_bits_of_the_integer_reference(windows, heads, to
     assert np.abs(got - expected(model, x)).max() <= 0.02 * 1.01
 
 
-@pytest.mark.parametrize("name", ["rpi4", "rpi5", "zynq7020-ps"])
+@pytest.mark.parametrize("name", ["rpi4", "rpi5", "arm64-i8mm", "zynq7020-ps"])
 def test_byte_attention_has_the_same_bits_on_arm(name):
     model, shape = attention(1, 2, 21, 20, integer=True, zeros=(121, 3, 77))
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
@@ -142,26 +101,39 @@ def test_byte_attention_has_the_same_bits_on_arm(name):
 @pytest.mark.parametrize("shape", [(3, 5, 7, 17), (2, 33, 8)])
 @pytest.mark.parametrize("order", ["rows", "columns"])
 def test_products_outside_attention_agree_with_onnxruntime_and_the_integer_reference(shape, order):
+    x = np.random.default_rng(6).standard_normal(shape).astype(np.float32)
+    for integer in (False, True):
+        model = product(shape, order, integer=integer)
+        if integer:
+            assert np.array_equal(walk(model, x)[0], reference.run(model, x)[0])
+        else:
+            np.testing.assert_allclose(walk(model, x)[0], expected(model, x), rtol=1e-5, atol=1e-5)
+        assert "matmul" in families(model)
+
+
+@pytest.mark.parametrize("name", ["rpi4", "rpi5", "arm64-i8mm", "zynq7020-ps"])
+def test_byte_products_outside_attention_have_the_same_bits_on_arm(name):
+    shape = (2, 5, 7, 19)
+    x = np.random.default_rng(6).standard_normal(shape).astype(np.float32)
+    for order in ("rows", "columns"):
+        model = product(shape, order, integer=True)
+        program = compiler.compile_graph(model, machine.resolve(target.load(name)))
+        assert np.array_equal(run_on(program, x), reference.run(model, x)[0])
+
+
+def product(shape, order, *, integer):
+    """x times its own transpose; with "rows" only the first columns of the left operand, so that depth is 3."""
     perm = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
     ends = {"b": np.array([3]), "zero": np.array([0]), "axis": np.array([len(shape) - 1])}
     cut = (
         [node("Slice", ["x", "zero", "b", "axis"], ["few"])] if order == "rows" else [node("Identity", ["x"], ["few"])]
     )
     move = [node("Transpose", ["few"], ["right"], perm=perm)]
-    for integer in (False, True):
-        made, constants = quantised("x", "a", 0.03, 119) if integer else ([node("Relu", ["x"], ["a"])], {})
-        also, more = quantised("right", "r", 0.02, 140) if integer else ([node("Identity", ["right"], ["r"])], {})
-        left = (
-            [node("Slice", ["a", "zero", "b", "axis"], ["l"])] if order == "rows" else [node("Identity", ["a"], ["l"])]
-        )
-        product = [node("MatMul", ["l", "r"], ["y"], name="product")]
-        model = model_of([*cut, *move, *made, *also, *left, *product], shape, "y", **constants, **more, **ends)
-        x = np.random.default_rng(6).standard_normal(shape).astype(np.float32)
-        if integer:
-            assert np.array_equal(walk(model, x)[0], reference.run(model, x)[0])
-        else:
-            np.testing.assert_allclose(walk(model, x)[0], expected(model, x), rtol=1e-5, atol=1e-5)
-        assert "matmul" in families(model)
+    made, constants = quantised("x", "a", 0.03, 119) if integer else ([node("Relu", ["x"], ["a"])], {})
+    also, more = quantised("right", "r", 0.02, 140) if integer else ([node("Identity", ["right"], ["r"])], {})
+    left = [node("Slice", ["a", "zero", "b", "axis"], ["l"])] if order == "rows" else [node("Identity", ["a"], ["l"])]
+    last = [node("MatMul", ["l", "r"], ["y"], name="product")]
+    return model_of([*cut, *move, *made, *also, *left, *last], shape, "y", **constants, **more, **ends)
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 192), (2, 9, 37), (1, 4, 4, 24), (1, 1, 5)])
@@ -177,7 +149,7 @@ def test_layer_norm_agrees_with_onnxruntime(shape):
     assert set(families(model)) == {"layer_norm"}
 
 
-@pytest.mark.parametrize("shape", [(1, 7, 197), (1, 3, 9, 37), (2, 1000), (3, 5, 1)])
+@pytest.mark.parametrize("shape", [(1, 7, 197), (1, 3, 9, 37), (2, 1000), (3, 5, 1), (2, 9, 17)])
 def test_softmax_over_the_last_axis_agrees_with_onnxruntime(shape):
     model = model_of([node("Softmax", ["x"], ["y"], axis=-1)], shape, "y")
     agrees(model, shape)

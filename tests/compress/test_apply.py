@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+from helpers.finders import few_shapes, small_detector
 from helpers.networks import as_model, digits, trained_small
 from torch import nn
 
@@ -179,3 +181,12 @@ def test_an_existing_output_is_left_alone(result):
     with pytest.raises(UsageError, match="--overwrite"):
         run(result.folder)
     assert (result.folder / "model.onnx").stat().st_mtime_ns == before
+
+
+def test_networks_and_images_of_different_kinds_are_refused_before_any_work(tmp_path):
+    named = replace(trained_small(), metric="top-1")
+    for model, data, words in ((small_detector(), digits(), "finds objects"), (named, few_shapes(4), "names images")):
+        with pytest.raises(UsageError) as caught:
+            compress(model, W8A8, export=export, out=tmp_path / "out", data=data)
+        assert any(words in reason for reason in caught.value.reasons)
+    assert not list(tmp_path.iterdir())

@@ -87,9 +87,11 @@ def test_digits_are_the_digits_of_scikit_learn():
     assert label == load_digits().target[index] and np.array_equal(pixels[..., 0], pixels[..., 2])
 
 
-@pytest.mark.parametrize("spec", ["digit", "folders:x", "folder", "folder:", "digits:x", ""])
+@pytest.mark.parametrize("spec", ["digit", "folders:x", "folder", "folder:", "digits:x", "shapes:x", ""])
 def test_unknown_data_lists_what_there_is(spec):
-    with pytest.raises(UsageError, match="digits, folder:PATH or imagenet:PATH"):
+    with pytest.raises(
+        UsageError, match="digits, folder:PATH or imagenet:PATH; with boxes shapes, voc:PATH or coco:PATH"
+    ):
         open_data(spec)
 
 

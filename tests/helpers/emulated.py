@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tvm
 from helpers.execution import run_on
 from tvm.script.ir_builder import tirx as T
 
+from edgevision import compiler
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.plan import aligned
 from edgevision.compiler.program import PlanStep, Program, Tensor
@@ -56,7 +58,7 @@ def outputs_of(calls: Sequence[Call], target: Target) -> list[np.ndarray]:
         arena += aligned(made.nbytes)
         tensors.append(made)
         used.append(len(tensors) - 1)
-        kernels[f"c{index}"] = _copy(f"c{index}", call, int(starts[index]), int(starts[-1]))
+        kernels[f"c{index}"] = _copy(f"c{index}", call.elements, call.dtype, int(starts[index]), int(starts[-1]))
         steps.append(PlanStep(name, tuple(used), name, "gemm"))
         steps.append(PlanStep(f"c{index}", (used[-1], output), f"copy {name}", "move"))
     program = Program(
@@ -64,6 +66,44 @@ def outputs_of(calls: Sequence[Call], target: Target) -> list[np.ndarray]:
     )
     got = run_on(program, np.zeros(1, np.float32)).reshape(-1)
     return [got[a:b] for a, b in itertools.pairwise(starts)]
+
+
+def emulated(model: Any, *inputs: np.ndarray, target: Target) -> list[np.ndarray]:
+    """Compile a float-to-float network of any number of inputs and outputs and run it once; every output, flat.
+
+    A bundle has one input and one output: the images become constants, and the results are copied into one.
+    """
+    program = compiler.compile_graph(model, target)
+    constants, arena = program.constants, program.arena_bytes
+    starts = {"input": [], "output": []}
+    for array in inputs:
+        starts["input"].append(len(constants))
+        constants += array.tobytes() + b"\xab" * (aligned(array.nbytes) - array.nbytes)
+    sizes = [math.prod(program.tensors[index].shape) for index in program.outputs]
+    for size in sizes:
+        starts["output"].append(arena)
+        arena += aligned(4 * size)
+    places = {"input": "constant", "output": "arena"}
+    tensors = [
+        replace(t, place=places[t.place], offset=starts[t.place][t.offset]) if t.place in places else t
+        for t in program.tensors
+    ]
+    ends = np.cumsum([0, *sizes])
+    one, all_of_them = len(tensors), len(tensors) + 1
+    tensors += [Tensor("input", 0, (1,), "float32"), Tensor("output", 0, (int(ends[-1]),), "float32")]
+    kernels, steps = {}, list(program.steps)
+    for index, (output, size) in enumerate(zip(program.outputs, sizes, strict=True)):
+        name = f"joined{index}"
+        kernels[name] = _copy(name, size, "float32", int(ends[index]), int(ends[-1]))
+        # A kernel takes its tensors flat; the network's own views of an output may have other shapes.
+        tensors.append(replace(tensors[output], shape=(size,)))
+        steps.append(PlanStep(name, (len(tensors) - 1, all_of_them), name, "move"))
+    joined = replace(
+        program, objects=(*program.objects, _object(kernels, target)), tensors=tuple(tensors), steps=tuple(steps),
+        arena_bytes=arena, live_bytes=arena, constants=constants, inputs=(one,), outputs=(all_of_them,),
+    )  # fmt: skip
+    got = run_on(joined, np.zeros(1, np.float32)).reshape(-1)
+    return [got[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def _object(kernels: dict[str, Any], target: Target) -> bytes:
@@ -79,7 +119,7 @@ def _copied(buffers: list[Any], elements: int, start: int) -> None:
         T.buffer_store(buffers[1], emit.cast(buffers[0][i], "float32", 1), [start + i])
 
 
-def _copy(name: str, call: Call, start: int, total: int) -> Any:
-    with emit.kernel(name, [("source", call.elements, call.dtype), ("output", total, "float32")]) as (buffers, made):
-        _copied(buffers, call.elements, start)
+def _copy(name: str, elements: int, dtype: str, start: int, total: int) -> Any:
+    with emit.kernel(name, [("source", elements, dtype), ("output", total, "float32")]) as (buffers, made):
+        _copied(buffers, elements, start)
     return made[0]

@@ -13,6 +13,9 @@ from edgevision.compiler import build
 from edgevision.machine import resolve
 
 HOST = resolve(targets.load("host"))
+RUBBISH = 0xAB
+#: Bytes watched behind the end of a buffer; what runs further than a few vectors crashes.
+BEHIND = 512
 
 
 def walk(model: Any, *inputs: np.ndarray, target: Any = HOST) -> list[np.ndarray]:
@@ -49,11 +52,15 @@ def walk(model: Any, *inputs: np.ndarray, target: Any = HOST) -> list[np.ndarray
     tensors = [tvm.runtime.from_dlpack(view(index)) for index in range(len(program.tensors))]
     for step in program.steps:
         made["module"][step.kernel](*[tensors[index] for index in step.tensors])
+    sizes = [program.arena_bytes, len(program.constants)]
+    sizes += [program.tensors[index].nbytes for index in (*program.inputs, *program.outputs)]
+    for (name, place), size in zip(places.items(), sizes, strict=True):
+        assert np.all(place[size:] == RUBBISH), f"a kernel wrote behind the end of the {name}"
     return [view(index).copy() for index in program.outputs]
 
 
 def rubbish(size: int) -> np.ndarray:
-    """`size` aligned bytes with no meaning."""
-    raw = np.full(size + 128, 0xAB, np.uint8)
+    """`size` aligned bytes with no meaning, and some more behind them that nothing may write."""
+    raw = np.full(size + 64 + BEHIND, RUBBISH, np.uint8)
     first = -raw.ctypes.data % 64
-    return raw[first : first + max(size, 1)]
+    return raw[first:]

@@ -159,6 +159,9 @@ def test_other_images_are_doubted_and_other_classes_refused(moved: tuple[bundle.
     write_folder(Path("birds"), files(*classes(labels=("jay", "owl"), count=10)))
     with pytest.raises(UsageError, match=r"cat, dog.*got 2 \(jay, owl"):
         images_of(moved[0], "folder:birds")
+    with pytest.raises(UsageError, match="finds objects") as caught:
+        images_of(msgspec.structs.replace(moved[0], metric="AP50"), "folder:more")
+    assert caught.value.fix and "voc:PATH" in caught.value.fix
 
 
 def test_latency_alone_needs_no_images(out: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 from helpers.artefacts import make_profile
 
+from edgevision.compress.scoring import scoring_of
 from edgevision.data import open_data
 from edgevision.data.preprocess import Preprocessing
 from edgevision.device.device import RawTiming, StepTime
@@ -49,8 +50,8 @@ def test_steps_get_medians_shares_and_rates():
 
 
 def test_agreement_counts_what_numpy_counts():
-    split = open_data("digits", Preprocessing(8, 8)).split("test")
-    images, labels = next(iter(split.batches(50)))
+    scoring = scoring_of(open_data("digits", Preprocessing(8, 8)))
+    images, labels = next(iter(scoring.batches(50)))
     draw = np.random.default_rng(0)
     matrix = draw.normal(size=(3 * 64, 10))
 
@@ -60,7 +61,7 @@ def test_agreement_counts_what_numpy_counts():
     def second(x):
         return first(x) + 0.5 * np.eye(10)[3]
 
-    got = agreement({"a": first, "b": second}, {"b": "a"}, split, batch=7, limit=50)
+    got = agreement({"a": first, "b": second}, {"b": "a"}, scoring, batch=7, limit=50)
     assert got["a"].accuracy.correct == int((first(images).argmax(1) == labels).sum())
     assert got["b"].accuracy.total == 50
     assert got["b"].max_abs_error == pytest.approx(0.5)

@@ -13,7 +13,9 @@ SMALL = Preprocessing(height=64, width=64, mean=(0.5,) * 3, std=(0.5,) * 3)
 def test_every_name_loads_with_random_weights(name):
     model = load_model(name, weights="random", classes=("a", "b"), image_size=32)
     assert model.provenance.origin == "random"
-    assert model.module(torch.zeros(model.input.shape)).shape == (1, 2)
+    # A detector has an output for each cell of four pixels: two classes, two sizes, two offsets.
+    expected = (1, 2) if model.metric == "top-1" else (1, 2 + 4, 8, 8)
+    assert model.module(torch.zeros(model.input.shape)).shape == expected
     assert model.module(torch.rand(model.input.shape)).isfinite().all()
 
 

@@ -214,9 +214,7 @@ class ChainWriter:
         else:
             quads = saturate.packed(ready, finish, least, most, width, by_blocks=by_blocks)
         for first in range(0, len(values), together):
-            pixel, channel = positions[first]
-            address = pixel * how.pitch + how.offset + channel
-            emit.store(self.output, address, saturate.part(quads, first, together, width), width * together)
+            self.put(saturate.part(quads, first, together, width), *positions[first], width * together)
 
     def _applied(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> Expr:
         for operation in self._chain.operations:
@@ -235,10 +233,7 @@ class ChainWriter:
 
     def operand_value(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         """The operand at a position, as float32."""
-        buffer = self._extras[operand.parameter]
-        per_lane = operand.index in ("channel", "tensor", "image")
-        count = width if per_lane else 1
-        raw = emit.load(buffer, self._address(operand, pixel, channel), count)
+        raw, count = self._loaded(operand, pixel, channel, width)
         if operand.dtype != "float32":
             raw = emit.cast(raw, "float32", count)
             if operand.quant is not None:
@@ -249,9 +244,14 @@ class ChainWriter:
 
     def operand_bytes(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> Expr:
         """The bytes of an operand as they are."""
-        count = width if operand.index in ("channel", "tensor", "image") else 1
-        raw = emit.named(emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count))
+        raw, count = self._loaded(operand, pixel, channel, width)
+        raw = emit.named(raw)
         return raw if count == width else emit.splat(raw, width)
+
+    def _loaded(self, operand: Operand, pixel: Expr, channel: Expr, width: int) -> tuple[Expr, int]:
+        """The operand at a position as it lies in memory, and how many elements that is: `width`, or 1 for all."""
+        count = width if operand.index in ("channel", "tensor", "image") else 1
+        return emit.load(self._extras[operand.parameter], self._address(operand, pixel, channel), count), count
 
     def _address(self, operand: Operand, pixel: Expr, channel: Expr) -> Expr:
         if operand.index == "channel":
@@ -266,11 +266,14 @@ class ChainWriter:
         return image * operand.pitch + operand.offset + channel
 
     def _store(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
-        how = self._chain.store
-        address = pixel * how.pitch + how.offset + channel
-        if how.dtype != "float32":
+        if self._chain.store.dtype != "float32":
             value = self._quantised(value, channel, width)
-        emit.store(self.output, address, value, width)
+        self.put(value, pixel, channel, width)
+
+    def put(self, value: Expr, pixel: Expr, channel: Expr, width: int) -> None:
+        """Write `width` elements of the output from a position on."""
+        how = self._chain.store
+        emit.store(self.output, pixel * how.pitch + how.offset + channel, value, width)
 
     def _quantised(self, value: Expr, channel: Expr, width: int) -> Expr:
         how = self._chain.store

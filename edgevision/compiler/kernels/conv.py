@@ -14,10 +14,11 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.gemm import dense_operands, dense_parameters, panel_runs
+from edgevision.compiler.kernels.gemm import dense_operands, panel_runs
 from edgevision.compiler.kernels.grid import Grid, pixel, pixels_per_image
 from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
+from edgevision.compiler.kernels.parameters import kernel, weighted
 from edgevision.compiler.kernels.tile import DenseTile, Operands
 from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
@@ -102,17 +103,12 @@ def build(name: str, spec: Conv, simd: Simd) -> Any:
     taps = spec.window.kernel[0] * spec.window.kernel[1]
     mr, nr = spec.tile
     lanes = packed_lanes(spec.channels, simd.lanes, nr)
-    parameters = dense_parameters(spec, simd, lanes * taps * groups * group, lanes * taps if spec.corrected else 0)
-    with emit.kernel(name, parameters) as (buffers, made):
-        operands, extras = dense_operands(spec, buffers, corrected=spec.corrected, contiguous=spec.channel_pitch == 1)
+    weights = (lanes * taps * groups * group, spec.weights)
+    rest = [("correction", lanes * taps, "int32")] if spec.corrected else []
+    with kernel(name, spec, weighted((spec.left_elements, spec.dtype), weights, lanes, *rest)) as (buffers, made):
+        operands = dense_operands(spec, buffers.operands, contiguous=spec.channel_pitch == 1)
         window = spec.window
-        writer = ChainWriter(
-            spec.chain,
-            extras,
-            buffers[-1],
-            pixels_per_image=pixels_per_image(window, spec.grid),
-            images=window.images,
-        )
+        writer = buffers.writer(pixels_per_image=pixels_per_image(window, spec.grid), images=window.images)
         body = _Body(spec, simd, operands, writer, groups, lanes)
         with T.parallel(window.images * window.out_height) as line:
             for panel, count in panel_runs(panels(spec.channels, simd.lanes, nr)):

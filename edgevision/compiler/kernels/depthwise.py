@@ -16,6 +16,7 @@ from edgevision.compiler.kernels import arm, emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.conv import Block, column_blocks
 from edgevision.compiler.kernels.grid import Grid, pixel, pixels_per_image
+from edgevision.compiler.kernels.parameters import kernel, weighted
 from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
 
@@ -50,29 +51,12 @@ class Depthwise:
 def build(name: str, spec: Depthwise, simd: Simd) -> Any:
     """Return the kernel as a TIR function; weights are (kernel rows * kernel columns, channels), flat."""
     window = spec.window
-    integer = spec.dtype != "float32"
-    taps = window.kernel[0] * window.kernel[1]
-    parameters = [
-        ("left", spec.left_elements, spec.dtype),
-        ("weights", taps * spec.channels, spec.weights),
-        ("bias", spec.channels, "int32" if integer else "float32"),
-    ]
-    if spec.weights != "float32":
-        parameters.append(("scale", spec.channels, "float32"))
-    if spec.corrected:
-        parameters.append(("correction", taps * spec.channels, "int32"))
-    used = len(parameters)
-    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
-    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
-    with emit.kernel(name, parameters) as (buffers, made):
-        writer = ChainWriter(
-            spec.chain,
-            buffers[used:-1],
-            buffers[-1],
-            pixels_per_image=pixels_per_image(window, spec.grid),
-            images=window.images,
-        )
-        body = _Body(spec, buffers, writer, simd)
+    elements = window.kernel[0] * window.kernel[1] * spec.channels
+    rest = [("correction", elements, "int32")] if spec.corrected else []
+    operands = weighted((spec.left_elements, spec.dtype), (elements, spec.weights), spec.channels, *rest)
+    with kernel(name, spec, operands) as (buffers, made):
+        writer = buffers.writer(pixels_per_image=pixels_per_image(window, spec.grid), images=window.images)
+        body = _Body(spec, buffers.operands, writer, simd)
         columns, lanes = _tile(spec, simd)
         written = arm.written_out(simd) if body.written else contextlib.nullcontext()
         with written, T.parallel(window.images * window.out_height) as line:
@@ -99,14 +83,13 @@ def _tile(spec: Depthwise, simd: Simd) -> tuple[int, int]:
 
 
 class _Body:
-    def __init__(self, spec: Depthwise, buffers: list[Any], writer: ChainWriter, simd: Simd) -> None:
+    def __init__(self, spec: Depthwise, operands: dict[str, Any], writer: ChainWriter, simd: Simd) -> None:
         self._spec, self._writer, self._simd = spec, writer, simd
         #: Whether multiplications of whole vectors are written out.
         self.written = spec.dtype == "float32" and arm.writes_out(simd)
         self._integer = spec.dtype != "float32"
-        self._left, self._weights, self._bias = buffers[:3]
-        self._scale = buffers[3] if spec.weights != "float32" else None
-        self._correction = buffers[4] if spec.corrected else None
+        self._left, self._weights, self._bias = (operands[name] for name in ("left", "weights", "bias"))
+        self._scale, self._correction = operands.get("scale"), operands.get("correction")
 
     def tile(self, line: Any, block: Block, b: Any, channel: Any, width: int) -> None:
         window = self._spec.window

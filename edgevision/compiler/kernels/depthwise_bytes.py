@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 from edgevision.compiler.kernels import emit, x86
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.conv import Block, column_blocks
+from edgevision.compiler.kernels.parameters import kernel, weighted
 from edgevision.compiler.simd import Simd
 from edgevision.graph.geometry import Window
 
@@ -59,28 +60,14 @@ def build(name: str, spec: DepthwiseBytes, simd: Simd) -> Any:
     """Return the kernel as a TIR function."""
     window, group = spec.window, x86.group_of(simd)
     groups = -(-window.kernel[0] // group)
-    parameters = [
-        ("left", spec.left_elements, "uint8"),
-        ("weights", groups * group * window.kernel[1] * spec.channels, "int8"),
-        ("bias", spec.channels, "int32"),
-        ("scale", spec.channels, "float32"),
-    ]
-    if window.leaves_frame:
-        parameters.append(("zero", spec.channels, "uint8"))
-    used = len(parameters)
-    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
-    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
-    with emit.kernel(name, parameters) as (buffers, made):
-        writer = ChainWriter(
-            spec.chain,
-            buffers[used:-1],
-            buffers[-1],
-            pixels_per_image=window.out_height * window.out_width,
-            images=window.images,
-        )
+    rest = [("zero", spec.channels, "uint8")] if window.leaves_frame else []
+    weights = (groups * group * window.kernel[1] * spec.channels, "int8")
+    operands = weighted((spec.left_elements, "uint8"), weights, spec.channels, *rest)
+    with kernel(name, spec, operands) as (buffers, made):
+        writer = buffers.writer(pixels_per_image=window.out_height * window.out_width, images=window.images)
         columns = 8 if simd.registers >= 32 else 4
         with T.parallel(window.images * window.out_height) as line:
-            body = _Body(spec, simd, buffers[:used], writer, line)
+            body = _Body(spec, simd, list(buffers.operands.values()), writer, line)
             for first, width in _pieces(spec.channels, simd.lanes):
                 count = spec.channels // width if first == 0 else 1
                 with T.serial(count) as c:

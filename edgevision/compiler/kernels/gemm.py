@@ -15,6 +15,7 @@ from edgevision.compiler.kernels import emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
+from edgevision.compiler.kernels.parameters import kernel, weighted
 from edgevision.compiler.kernels.tile import DenseTile, Operands
 from edgevision.compiler.simd import Simd
 
@@ -55,39 +56,18 @@ class Gemm:
     full_range: bool = True
 
 
-def dense_parameters(spec: Any, simd: Simd, weight_elements: int, corrections: int = 0) -> list[tuple[str, int, str]]:
-    """Parameter list shared by the dense kernels: left, weights, bias, [scale], [correction], extras, output."""
-    lanes = packed_lanes(spec.channels, simd.lanes, spec.tile[1])
-    parameters = [
-        ("left", spec.left_elements, spec.dtype),
-        ("weights", weight_elements, spec.weights),
-        ("bias", lanes, "float32" if spec.dtype == "float32" else "int32"),
-    ]
-    if spec.weights == "int8":
-        parameters.append(("scale", lanes, "float32"))
-    if corrections:
-        parameters.append(("correction", corrections, "int32"))
-    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
-    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
-    return parameters
-
-
-def dense_operands(
-    spec: Any, buffers: list[Any], *, corrected: bool = False, contiguous: bool = True
-) -> tuple[Operands, list[Any]]:
-    """Sort the buffers of `dense_parameters` into the tile's operands and the chain's extras."""
-    scaled = spec.weights == "int8"
-    operands = Operands(
-        left=buffers[0],
-        weights=buffers[1],
-        bias=buffers[2],
-        scale=buffers[3] if scaled else None,
+def dense_operands(spec: Any, operands: dict[str, Any], *, contiguous: bool = True) -> Operands:
+    """What the register tile takes of a dense kernel's operands."""
+    return Operands(
+        left=operands["left"],
+        weights=operands["weights"],
+        bias=operands["bias"],
+        scale=operands.get("scale"),
         integer=spec.dtype != "float32",
-        correction=buffers[3 + scaled] if corrected else None,
+        correction=operands.get("correction"),
         contiguous=contiguous,
         full_range=spec.full_range,
     )
-    return operands, buffers[3 + scaled + corrected : -1]
 
 
 def build(name: str, spec: Gemm, simd: Simd) -> Any:
@@ -96,14 +76,11 @@ def build(name: str, spec: Gemm, simd: Simd) -> Any:
     groups = -(-spec.depth // group)
     mr, nr = spec.tile
     lanes = packed_lanes(spec.channels, simd.lanes, nr)
-    parameters = dense_parameters(spec, simd, lanes * groups * group)
-    with emit.kernel(name, parameters) as (buffers, made):
-        operands, extras = dense_operands(spec, buffers)
-        writer = ChainWriter(
-            spec.chain, extras, buffers[-1], pixels_per_image=spec.rows // spec.images, images=spec.images
-        )
-        table = None if spec.table is None else extras[spec.table]
-        body = _Body(spec, simd, operands, writer, groups, table)
+    operands = weighted((spec.left_elements, spec.dtype), (lanes * groups * group, spec.weights), lanes)
+    with kernel(name, spec, operands) as (buffers, made):
+        writer = buffers.writer(pixels_per_image=spec.rows // spec.images, images=spec.images)
+        table = None if spec.table is None else buffers.extras[spec.table]
+        body = _Body(spec, simd, dense_operands(spec, buffers.operands), writer, groups, table)
         _loops(spec, mr, panels(spec.channels, simd.lanes, nr), body)
     return made[0]
 

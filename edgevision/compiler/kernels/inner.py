@@ -1,6 +1,6 @@
 """What the inner loop of a dense kernel works on, and which loop a core gets.
 
-The loops of cores without a way of their own are in `tile`; Arm's are in `lanes` and `pairs`.
+The loops of cores without a way of their own are in `tile`; Arm's are in `lanes`, `pairs` and `matrix`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from edgevision.compiler.kernels.panel import Panel
 from edgevision.compiler.simd import Simd
 
 #: `scalar`: one value of the left operand at a time, in every lane. `lanes`: a vector of them, taken by element.
-#: `pairs`: two byte products summed in 16 bits, then added to the accumulator in pairs.
-Loop = Literal["scalar", "lanes", "pairs"]
+#: `pairs`: two byte products summed in 16 bits, then added to the accumulator in pairs. `matrix`: two rows of the left
+#: operand by two channels.
+Loop = Literal["scalar", "lanes", "pairs", "matrix"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def loop_of(simd: Simd, *, integer: bool, contiguous: bool = True) -> Loop:
     """The inner loop for a core; `contiguous` says that neighbours along k are neighbours in memory."""
     if not simd.neon or not contiguous:
         return "scalar"
+    if integer and simd.multiplies_matrices:
+        return "matrix"
     return "lanes" if not integer or simd.sums_four else "pairs"
 
 
@@ -65,7 +68,10 @@ def k_group(simd: Simd, *, integer: bool) -> int:
     """Values of k one inner step consumes, which is also the packing group of the weights."""
     if not integer:
         return 1
-    if simd.sums_four or loop_of(simd, integer=True) == "pairs":
+    loop = loop_of(simd, integer=True)
+    if loop == "matrix":
+        return 8
+    if simd.sums_four or loop == "pairs":
         return 4
     return x86.group_of(simd) or 1
 
@@ -107,21 +113,28 @@ def tile_shape(simd: Simd, rows: int, channels: int, *, integer: bool) -> tuple[
     >>> arm = Simd(lanes=4, registers=32, neon=True)
     >>> [tile_shape(arm, rows, 96, integer=integer) for rows, integer in ((196, True), (196, False), (1, True))]
     [(4, 3), (5, 4), (1, 6)]
+    >>> matrix = Simd(lanes=4, registers=32, dot="i8mm", neon=True)
+    >>> [tile_shape(matrix, rows, 96, integer=True) for rows in (196, 3, 1)]
+    [(4, 4), (3, 4), (1, 8)]
     """
     if not simd.neon:
         return panel.tile_shape(rows, channels, simd.lanes, simd.registers)
-    most_rows, most_vectors = _TILES[loop_of(simd, integer=integer), simd.registers]
+    loop = loop_of(simd, integer=integer)
+    most_rows, most_vectors = _TILES[loop, simd.registers]
     area = most_rows * most_vectors
     vectors = -(-channels // simd.lanes)
+    # Rows that are multiplied in pairs have the registers of a pair.
+    step = 2 if loop == "matrix" else 1
     if rows < most_rows:
-        most_vectors = min(area // rows, 2 * most_vectors)
+        most_vectors = min(area // (-(-rows // step) * step), 2 * most_vectors)
     # Panels of one width where that is possible: the last one is as slow as a full one.
     nr = -(-vectors // -(-vectors // min(vectors, most_vectors)))
-    return min(rows, area // nr, 2 * most_rows), nr
+    return min(rows, area // nr // step * step, 2 * most_rows), nr
 
 
-#: Rows and vectors by loop and registers, the best of those tried in llvm-mca (benchmarks/arm_kernels.py).
+#: Rows and vectors by loop and registers, the best of those tried in llvm-mca (benchmarks/arm) that spill nothing,
+#: whatever the pitch of the rows: six vectors of matrix products are 4 % faster where they fit, else 20 % slower.
 _TILES = {
-    ("lanes", 32): (5, 4), ("pairs", 32): (4, 3), ("scalar", 32): (8, 2),
+    ("lanes", 32): (5, 4), ("pairs", 32): (4, 3), ("scalar", 32): (8, 2), ("matrix", 32): (4, 4),
     ("lanes", 16): (4, 2), ("pairs", 16): (2, 2), ("scalar", 16): (4, 2),
 }  # fmt: skip

@@ -20,7 +20,7 @@ WORDS = 4
 
 
 def accumulate(walk: Walk, simd: Simd) -> None:
-    """Add the walk's products: float32, or four bytes a word where the core has `sdot` or `usdot`."""
+    """Add the walk's products: float32, or four bytes a word where the core has `sdot`."""
     full, rest = divmod(walk.groups, WORDS)
     if full:
         written = not walk.integer and arm.writes_out(simd)
@@ -59,10 +59,8 @@ def _left(walk: Walk, simd: Simd, address: Expr, words: int) -> Expr:
     if not walk.integer:
         return emit.named(emit.load(walk.left, address, words))
     loaded = emit.load(walk.left, address, 4 * words)
-    if simd.signed_left:
-        # Flipping the top bit of a byte subtracts 128 from it, read as signed.
-        loaded = loaded ^ emit.splat(T.uint8(128), 4 * words)
-    return emit.named(emit.reinterpret(loaded, "int32", words))
+    # Flipping the top bit of a byte subtracts 128 from it, read as signed.
+    return emit.named(emit.reinterpret(loaded ^ emit.splat(T.uint8(128), 4 * words), "int32", words))
 
 
 def _weights(walk: Walk, lane: Expr, width: int) -> Expr:
@@ -77,7 +75,6 @@ def _multiply(walk: Walk, simd: Simd, tile: emit.Tile, row: int, left: Expr, wei
         tile.add(row, left * weight)
         return
     four = emit.reinterpret(left, "int8", 4 * width)
-    # `sdot` takes only its last operand by element; of `usdot` the unsigned one is first, and LLVM turns them round.
-    operands = (weight, four) if simd.signed_left else (four, weight)
+    # `sdot` takes only its last operand by element.
     name = T.llvm_lookup_intrinsic_id(DOT_INSTRUCTIONS[simd.dot])
-    tile.set(row, T.call_llvm_pure_intrin(f"int32x{width}", name, tile.get(row), *operands))
+    tile.set(row, T.call_llvm_pure_intrin(f"int32x{width}", name, tile.get(row), weight, four))

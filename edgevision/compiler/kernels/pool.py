@@ -140,8 +140,7 @@ class _Body:
                     taken.set(0, taken.get(0) + one)
         value = acc.get(0)
         if maximum and self._integer:
-            how = spec.chain.store
-            emit.store(self._writer.output, pixel * how.pitch + how.offset + channel, value, width)
+            self._writer.put(value, pixel, channel, width)
             return
         if summed_bytes:
             factor = emit.splat(emit.named(self._extras[0][taken.get(0)]), width)

@@ -56,9 +56,9 @@ def pack_columns(
 
 def _word(source: Any, read: Any, stride: int, packed: Any, write: Any, count: int, group: int, paired: bool) -> None:
     """One k-group of one lane: `count` bytes, zeros behind them."""
-    if group == 4 and count == 4 and stride == 1:
-        word = emit.reinterpret(emit.load(source, read, 4), "int32", 1) ^ T.int32(SIGN_BITS)
-        _store_words(packed, write, word, 1, paired)
+    if group % 4 == 0 and count == group and stride == 1:
+        words = emit.reinterpret(emit.load(source, read, group), "int32", group // 4)
+        _store_words(packed, write, words ^ emit.i32(SIGN_BITS, group // 4), group // 4, paired)
         return
     for index in range(group):
         value = emit.cast(emit.cast(source[read + index * stride], "int32", 1) - 128, "int8", 1)
@@ -108,23 +108,31 @@ def _interleaved(
         value = emit.cast(emit.load(source, read, width), "int32", width) - emit.i32(128, width)
         emit.store(packed, write, emit.cast(value, "int8", width), width)
         return
-    if group != 4:
+    if group % 4:
         for index in range(group):
             value = T.int8(0) if index >= count else None
             for lane in range(width):
                 byte = emit.cast(emit.cast(source[read + index * stride + lane], "int32", 1) - 128, "int8", 1)
                 T.buffer_store(packed, byte if value is None else value, [write + lane * group + index])
         return
-    word = None
-    for index in range(4):
-        if index < count:
-            row = emit.cast(emit.load(source, read + index * stride, width), "int32", width)
-        else:
-            row = emit.i32(128, width)
+    words = [_word_of_rows(source, read + f * stride, stride, count - f, width) for f in range(0, group, 4)]
+    if len(words) == 1:
+        _store_words(packed, write, words[0], width, paired)
+        return
+    for lane in range(width):
+        pair = T.Shuffle(words, [lane, width + lane])
+        emit.store(packed, write + lane * group, emit.reinterpret(pair, "int8", group), group)
+
+
+def _word_of_rows(source: Any, read: Any, stride: int, count: int, width: int) -> Any:
+    """int32 lanes of the bytes of up to four of `count` rows, less 128 each; zeros behind the last row."""
+    word: Any = emit.i32(0, width)
+    for index in range(min(count, 4)):
+        row = emit.cast(emit.load(source, read + index * stride, width), "int32", width)
         row = row if index == 0 else T.shift_left(row, emit.i32(8 * index, width))
-        word = row if word is None else T.bitwise_or(word, row)
-    word = T.bitwise_xor(word, emit.i32(SIGN_BITS, width))
-    _store_words(packed, write, word, width, paired)
+        word = row if index == 0 else T.bitwise_or(word, row)
+    signs = SIGN_BITS if count >= 4 else sum(0x80 << 8 * index for index in range(count))
+    return emit.named(T.bitwise_xor(word, emit.i32(signs, width)))
 
 
 def column_sums(

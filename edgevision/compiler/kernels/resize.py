@@ -100,9 +100,7 @@ class _Body:
         spec = self._spec
         if not spec.integer and spec.dtype == "uint8":
             address = places[0][0][0][0] + channel
-            how = spec.chain.store
-            value = emit.load(self._left, address, width)
-            emit.store(self._writer.output, pixel * how.pitch + how.offset + channel, value, width)
+            self._writer.put(emit.load(self._left, address, width), pixel, channel, width)
             return
         total = None
         for pixels, weight in places:

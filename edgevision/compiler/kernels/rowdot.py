@@ -14,6 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit, x86
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
+from edgevision.compiler.kernels.parameters import kernel, weighted
 from edgevision.compiler.simd import Simd
 
 #: Rows whose sums across lanes are taken together.
@@ -105,25 +106,10 @@ def build(name: str, spec: RowDot, simd: Simd) -> Any:
     """Return the kernel as a TIR function."""
     integer = spec.dtype != "float32"
     cut = pieces(spec.depth, simd, integer=integer)
-    parameters = [
-        ("left", spec.left_elements, spec.dtype),
-        ("weights", sum(p.count * p.elements for p in cut), spec.weights),
-        ("bias", 1, "int32" if integer else "float32"),
-    ]
-    if spec.weights == "int8":
-        parameters.append(("scale", 1, "float32"))
-    used = len(parameters)
-    parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
-    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
-    with emit.kernel(name, parameters) as (buffers, made):
-        writer = ChainWriter(
-            spec.chain,
-            buffers[used:-1],
-            buffers[-1],
-            pixels_per_image=spec.rows // spec.images,
-            images=spec.images,
-        )
-        body = _Body(spec, buffers, writer, cut)
+    weights = (sum(p.count * p.elements for p in cut), spec.weights)
+    with kernel(name, spec, weighted((spec.left_elements, spec.dtype), weights, 1)) as (buffers, made):
+        writer = buffers.writer(pixels_per_image=spec.rows // spec.images, images=spec.images)
+        body = _Body(spec, list(buffers.operands.values()), writer, cut)
         largest = max(ROWS, simd.lanes) if _rows_are_a_vector(spec) else ROWS
         done = 0
         for size in sorted({largest, ROWS}, reverse=True):

@@ -1,8 +1,8 @@
 """The register tile of every dense kernel: rows of the left operand times one panel of packed weights.
 
-float32 multiplies and adds; u8 x s8 accumulates in int32: four products at a time where the core has an instruction for
-it (`vpdpbusd`, `sdot`, `usdot`), two of words (`vpmaddwd`), else one at a time on widened bytes. The accumulators start
-at the bias, so the tail of the kernel is only the chain.
+float32 multiplies and adds; u8 x s8 accumulates in int32: by matrices where the core has an instruction for them
+(`usmmla`), four products at a time where it sums four (`vpdpbusd`, `sdot`), two of words (`vpmaddwd`), else one at a
+time on widened bytes. The accumulators start at the bias, so the tail of the kernel is only the chain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit, lanes, pairs, saturate, x86
+from edgevision.compiler.kernels import emit, lanes, matrix, pairs, saturate, x86
 from edgevision.compiler.kernels.chain import ChainWriter
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.inner import Walk, k_group, loop_of
@@ -60,7 +60,11 @@ class DenseTile:
         self._integer = operands.integer
         #: int8 weights of a float layer are scaled after the sum, and the bias added after that.
         self._scaled_float = operands.scale is not None and not operands.integer
-        self._acc = [emit.Tile(rows, width, "int32" if self._integer else "float32") for width in panel.widths]
+        self._loop = loop_of(simd, integer=self._integer, contiguous=operands.contiguous)
+        kind = "int32" if self._integer else "float32"
+        self._acc = [
+            matrix.PairTile(rows) if self._loop == "matrix" else emit.Tile(rows, width, kind) for width in panel.widths
+        ]
 
     @property
     def group(self) -> int:
@@ -93,14 +97,15 @@ class DenseTile:
         the next, those of the panel where it is packed.
         """
         pitch = self._panel.lanes if pitch is None else pitch
-        loop = loop_of(self._simd, integer=self._integer, contiguous=self._operands.contiguous)
-        if loop != "scalar":
+        if self._loop != "scalar":
             walk = Walk(
                 self._operands.left, self._operands.weights, self._integer, self._panel, self._acc, rows, address,
                 weight_base, pitch, groups, self._operands.full_range,
             )  # fmt: skip
-            if loop == "lanes":
+            if self._loop == "lanes":
                 lanes.accumulate(walk, self._simd)
+            elif self._loop == "matrix":
+                matrix.accumulate(walk)
             else:
                 pairs.accumulate(walk, self._simd.registers)
             return

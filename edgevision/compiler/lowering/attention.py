@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.compiler.kernels import attention
-from edgevision.compiler.kernels.attention import Strided
+from edgevision.compiler.kernels.attention_spec import Attention, Strided, scratch_of
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.inner import left_shift
 from edgevision.compiler.lowering.builder import Builder
@@ -51,11 +51,11 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     jobs = batches * heads * parts
     tasks = -(-jobs // -(-jobs // TASKS))
     elements = batches * queries * pitch
-    spec = attention.Attention(
+    spec = Attention(
         batches, heads, queries, keys, depth, width, q[1], swapped, v[1], "uint8" if integer else "float32",
         tuple(adds), chain, tail.shapes(), pitch, elements, parts, tasks, corrected, unit,
     )  # fmt: skip
-    scratch = [builder.new(count, dtype) for count, dtype in attention.scratch_of(spec, builder.simd)]
+    scratch = [builder.new(count, dtype) for count, dtype in scratch_of(spec, builder.simd)]
     output = builder.new(elements, chain.store.dtype)
     storages = [q[0], k[0], v[0], *tail.storages, *scratch, output]
     macs = batches * heads * queries * keys * (depth + width)

@@ -50,7 +50,8 @@ def lower_softmax(builder: Builder, node: Node) -> bool:
     tail = Tail(builder, node.outputs[0], storages=list(storages)).extend()
     chain = tail.chain(extent.channels)
     output = builder.new(extent.elements, tail.dtype)
-    tasks = min(SOFTMAX_TASKS, extent.rows)
+    # As many as have rows: a task behind the last row would count its own below zero.
+    tasks = -(-extent.rows // -(-extent.rows // SOFTMAX_TASKS))
     spec = softmax.Softmax(
         extent.rows, extent.channels, extent.images, first, chain, tail.shapes(), extent.elements, tasks
     )
