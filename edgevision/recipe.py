@@ -95,13 +95,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether any step calibrates or trains on images."""
         return any(isinstance(step, Quantize | Binarize) for step in self.steps)
 
+    def trains(self) -> bool:
+        """Whether any step changes the weights by training."""
+        return any(isinstance(step, Binarize) for step in self.steps)
+
     def trained_for(self, epochs: int) -> Recipe:
         """The same with `epochs` in every step that trains, its warm-up at most a tenth of them.
 
         Raises:
             UsageError: no step trains.
         """
-        if not any(isinstance(step, Binarize) for step in self.steps):
+        if not self.trains():
             raise UsageError(
                 f"recipe '{self.name}' trains nothing", fix="leave out --epochs; binary recipes take it"
             )

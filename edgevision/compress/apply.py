@@ -55,7 +55,7 @@ def compress(
         sensitivity: rank the layers by what quantising them costs.
         max_minutes: time for ranking and for holding the accuracy, together.
         evaluate_limit: test images to measure accuracy on; all when None.
-        seed: recorded; nothing here draws random numbers that are not fixed.
+        seed: of the steps that train; recorded. Nothing else here draws random numbers that are not fixed.
         overwrite: replace `out`.
         resume: take up an interrupted run with the same inputs where it stopped.
         command: recorded.
@@ -78,9 +78,9 @@ def compress(
         evaluate_limit=evaluate_limit,
         overwrite=overwrite,
     )
-    key = key_of(model, recipe, data, keep_fp, evaluate_limit)
+    key = key_of(model, recipe, data, keep_fp, evaluate_limit, seed)
     work = Work.open(out, key, resume=resume, progress=progress)
-    job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows())
+    job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed)
     job.apply_steps()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf
     ranking = job.rank(deadline) if sensitivity or max_drop is not None else ()

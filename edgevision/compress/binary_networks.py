@@ -46,7 +46,9 @@ def binarised(module: nn.Module, step: Binarize) -> tuple[nn.Module, tuple[str, 
         UsageError: a named layer is not there or cannot be binarised, or weights hold NaN or infinity; all of them.
     """
     made = copy.deepcopy(module)
-    chosen = [name for part in _parts(step) for name in _found(made, part)]
+    # q, k and v are signs whatever the bits of other activations.
+    signed = {part: part == "attention" or step.activation_bits == 1 for part in _parts(step)}
+    chosen = {name: signed[part] for part in signed for name in _found(made, part)}
     already = any(isinstance(layer, BinaryLayer) for layer in made.modules())
     if not chosen and not step.layers:
         raise Unsupported(
@@ -56,12 +58,11 @@ def binarised(module: nn.Module, step: Binarize) -> tuple[nn.Module, tuple[str, 
             fix="binary recipes are for DeiT, Swin and CAS-ViT; for other networks use w8a8",
         )
     _refuse(made, [*chosen, *step.layers], step)
-    for name in chosen:
-        _replace(made, name, _binary(made.get_submodule(name), step))
-    for name in step.layers:
-        if name not in chosen:
-            _replace(made, name, _plain(made.get_submodule(name), step, step.activation_bits == 1))
-    return made, tuple(dict.fromkeys((*chosen, *step.layers)))
+    named = dict.fromkeys(step.layers, step.activation_bits == 1)
+    chosen = {**named, **chosen}
+    for name, signs in chosen.items():
+        _replace(made, name, _binary(made.get_submodule(name), step, signs))
+    return made, tuple(chosen)
 
 
 def _parts(step: Binarize) -> tuple[str, ...]:
@@ -112,15 +113,10 @@ def _pointwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear)
 
 
-def _binary(layer: nn.Module, step: Binarize) -> nn.Module:
-    if isinstance(layer, attention.Attention):
-        kind = "softmax_aware" if step.attention == "softmax_aware" else "sign"
-        return BinarySelfAttention(layer, kind=kind, row_scale=step.row_scale, learned=step.scales == "learned")  # type: ignore[arg-type]
-    return _plain(layer, step, step.activation_bits == 1)
-
-
-def _plain(layer: nn.Module, step: Binarize, signed: bool) -> BinaryLayer:
+def _binary(layer: nn.Module, step: Binarize, signed: bool) -> nn.Module:
     learned = step.scales == "learned"
+    if isinstance(layer, attention.Attention):
+        return BinarySelfAttention(layer, kind=step.attention, row_scale=step.row_scale, learned=learned)
     if isinstance(layer, nn.Conv2d):
         return (BinaryConv2d if signed else BinaryWeightConv2d).of(layer, learned=learned)
     if isinstance(layer, nn.Linear):

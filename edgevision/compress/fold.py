@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from edgevision.compress.binarize import BinaryLayer
+from edgevision.compress.binary_attention import BinaryAttention
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.zoo.deform import DeformConv2d
 
@@ -106,8 +108,8 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Deformable convolutions index by values, and hold no batch norm."""
-        return isinstance(m, DeformConv2d) or super().is_leaf_module(m, module_qualified_name)
+        """Deformable convolutions index by values and binary layers compare them; neither holds a batch norm."""
+        return isinstance(m, DeformConv2d | BinaryLayer | BinaryAttention) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(module: nn.Module) -> fx.GraphModule:

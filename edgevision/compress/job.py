@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import torch
 
+from edgevision.compress.binary_stages import stage
 from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
 from edgevision.compress.fold import fold_batch_norm
@@ -26,7 +27,7 @@ from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
 from edgevision.progress import Progress
-from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe
+from edgevision.recipe import Binarize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe
 from edgevision.zoo.model import Model
 
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
@@ -62,6 +63,7 @@ class Job:
     progress: Progress
     work: Work
     rows: Rows
+    seed: int = 0
     ledger: list[LedgerEntry] = field(default_factory=list)
     float_accuracy: float | None = None
     accuracy: float | None = None
@@ -71,7 +73,8 @@ class Job:
         self.original = self.graph = onnx.ModelProto()
 
     def apply_steps(self) -> None:
-        """Export the float graph and apply the steps to it in order."""
+        """Train what the recipe trains, export the graph of that and apply the other steps to it in order."""
+        self._train()
         self.original, facts = self.work.graph("float", self._float)
         self.graph, self.max_abs_error = self.original, facts.max_abs_error
         refuse_unknown(self.original.graph, self.keep_fp)
@@ -79,8 +82,12 @@ class Job:
             scoring_of(self.data, next(iter(self.data.splits))).refuse(
                 self._output, f"{self.model.name} on {self.data.spec}"
             )
-        self.float_accuracy = self.accuracy = self.measured("float", self.original)
+        self.accuracy = self.measured("float", self.original)
+        if self.float_accuracy is None:
+            self.float_accuracy = self.accuracy
         for position, step in enumerate(self.recipe.steps):
+            if isinstance(step, Binarize):
+                continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
                 continue
@@ -88,6 +95,29 @@ class Job:
             self.graph, done = self.work.graph(f"step{position}", lambda s=step: self._quantised(s))  # type: ignore[misc]
             self.accuracy = self.measured("quantised", self.graph)
             self._record(str(type(step).__struct_config__.tag), done, before)
+
+    def _train(self) -> None:
+        """Take the network through the stages that binarise it; the float network is their teacher."""
+        stages = [(position, step) for position, step in enumerate(self.recipe.steps) if isinstance(step, Binarize)]
+        if not stages or self.data is None:
+            return
+        teacher = self.model
+        self.original, facts = self.work.graph("teacher", lambda: self._exported(teacher, "float graph exported"))
+        self.float_accuracy = self.accuracy = self.measured("teacher", self.original)
+        for position, step in stages:
+            before, name = self.accuracy, f"stage{position}"
+            self.model, change = stage(
+                self.model, teacher, step, self.data, folder=self.work.folder, name=name, seed=self.seed,
+                progress=self.progress,
+            )  # fmt: skip
+            self.graph, facts = self.work.graph(name, lambda c=change: self._exported(self.model, *c))  # type: ignore[misc]
+            self.accuracy = self.measured(name, self.graph)
+            self._record("binarize", facts, before)
+
+    def _exported(self, model: Model, change: str, *notes: str) -> tuple[onnx.ModelProto, Facts]:
+        began = time.monotonic()
+        exported = self.export(model)
+        return exported.graph, Facts(change, notes, exported.max_abs_error, time.monotonic() - began)
 
     def _float(self) -> tuple[onnx.ModelProto, Facts]:
         """Fold, where the recipe says so, and export."""

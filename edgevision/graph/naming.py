@@ -47,6 +47,8 @@ def _owner(node: onnx.NodeProto) -> str | None:
     """The module whose weight the node multiplies by."""
     slot = WEIGHT_SLOTS.get(node.op_type, len(node.input))
     weight = node.input[slot] if slot < len(node.input) else ""
+    if node.domain and len(node.input) > 1 and node.input[1].endswith(".packed"):
+        return node.input[1].removesuffix(".packed")
     return weight.removesuffix(".weight") if weight.endswith(".weight") else None
 
 
