@@ -18,6 +18,7 @@ from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
+from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
 from edgevision.compress.quantize import quantize
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
@@ -30,6 +31,8 @@ from edgevision.progress import Progress
 from edgevision.recipe import Binarize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe
 from edgevision.zoo.model import Model
 
+#: Binary layers of one-bit operands.
+ONE_BIT = tuple(name for name in BINARY if name not in WEIGHT_BINARY)
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
 NOISE_IMAGES, ACCURACY_IMAGES = 8, 256
 
@@ -264,7 +267,7 @@ class Job:
 def float_operators(graph: onnx.GraphProto) -> dict[str, int]:
     """Operators, with their number, that read nothing quantised: float arithmetic, alone or behind an integer operator.
 
-    Data movements on integers are none of them.
+    Data movements on integers and binary layers that sign what they read are none of them.
     """
     integer: set[str] = set()
     floats: Counter[str] = Counter()
@@ -272,6 +275,8 @@ def float_operators(graph: onnx.GraphProto) -> dict[str, int]:
         quantiser = node.op_type in ("QuantizeLinear", "DequantizeLinear")
         if quantiser or (node.op_type in MOVES and node.input[0] in integer):
             integer.update(node.output)
+        elif node.op_type in ONE_BIT:
+            continue
         elif not integer.intersection(node.input):
             floats[node.op_type] += 1
     return dict(sorted(floats.items()))
