@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgevision import compiler, target
 from edgevision.errors import Unsupported
+from edgevision.graph import binary
 from edgevision.machine import resolve
 
 #: This machine stands in for the first three, and emulators for the others.
@@ -54,6 +55,41 @@ def test_layers_on_every_architecture(name, case):
     x, weights = binaries.values(1, shape), binaries.weights(2, depth, channels)
     program = compiler.compile_graph(binaries.layer(op, x, *weights, depth), resolve(target.load(name)))
     np.testing.assert_array_equal(run_on(program, x), binaries.expected(op, x, *weights, depth))
+
+
+def attention_case(seed, batch, heads, tokens, width, masking):
+    q, k, v = (binaries.values(seed + i, (batch, heads, tokens, width)) for i in range(3))
+    if masking is None:
+        return q, k, v, None
+    bias = np.random.default_rng(seed).standard_normal((1, heads, tokens, tokens)).astype(np.float32)
+    if masking != "bias":
+        bias[:, :, : tokens // 2, tokens // 2 :] = -100 if masking == "-100" else -np.inf
+        bias[:, :, -1] = -100
+    return q, k, v, bias
+
+
+def check_attention(q, k, v, bias, run):
+    scale = q.shape[3] ** -0.5
+    got = run(binaries.attention(q, k, v, bias, scale))
+    np.testing.assert_array_equal(got, binary.attention(q, k, v, bias, scale=scale))
+
+
+@given(
+    st.integers(0, 999), st.integers(1, 2), st.integers(1, 3), st.integers(1, 70), st.integers(1, 70),
+    st.sampled_from([None, "bias", "-100", "-inf"]),
+)  # fmt: skip
+@settings(max_examples=10, deadline=None)
+def test_attention_of_any_shape(seed, batch, heads, tokens, width, masking):
+    q, k, v, bias = attention_case(seed, batch, heads, tokens, width, masking)
+    check_attention(q, k, v, bias, lambda model: walk(model, q, k, v)[0])
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("masking", [None, "-inf"])
+@pytest.mark.parametrize(("tokens", "width"), [(49, 32), (66, 75), (5, 8)])
+def test_attention_on_cores_of_this_machine(name, masking, tokens, width):
+    q, k, v, bias = attention_case(1, 2, 2, tokens, width, masking)
+    check_attention(q, k, v, bias, lambda model: walk(model, q, k, v, target=resolve(target.load(name)))[0])
 
 
 @pytest.mark.parametrize(("op", "shape"), [("BinaryWeightLinear", (2, 9, 45)), ("BinaryWeightConv", (1, 45, 4, 3))])

@@ -6,7 +6,7 @@ A word holds 32 signs, the least significant first. Cores with `vpopcntd` count 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvm.script.ir_builder import tirx as T
 
@@ -43,6 +43,19 @@ def gathered(conditions: Sequence[Expr], width: int, simd: Simd) -> Expr:
         return total
     # No bit is set twice, so a sum is the same as a union; cores have the sum.
     return T.call_llvm_pure_intrin("uint32", T.llvm_lookup_intrinsic_id("llvm.vector.reduce.add"), total)
+
+
+def word_of(condition: Callable[[Expr, int], Expr], first: Expr, count: int, simd: Simd) -> Expr:
+    """The word of `count` elements from `first`; `condition(element, width)` says which bits are set."""
+    if count == WORD:
+        width = simd.lanes if simd.neon else WORD
+        return gathered([condition(first + at, width) for at in range(0, WORD, width)], width, simd)
+    total: Expr = None
+    for at, width in emit.powers_of_two(count, simd.lanes):
+        part = gathered([condition(first + at, width)], width, simd)
+        part = part if at == 0 else T.shift_left(part, T.uint32(at))
+        total = part if total is None else total | part
+    return total
 
 
 def _by_sign_bytes(conditions: Sequence[Expr], width: int) -> Expr:
@@ -115,9 +128,8 @@ class Counter:
             tile.set(row, emit.splat(zero, tile.width))
 
 
-def over_words(count: int, counters: Sequence[Counter], step: object) -> None:
+def over_words(count: int, counters: Sequence[Counter], step: Callable[[Expr], None]) -> None:
     """Call `step(word)` for every word, emptying the counters' bytes in time."""
-    assert callable(step)
     flushes = any(counter._flushes for counter in counters)
     for first in range(0, count, BYTE_WORDS if flushes else count):
         size = min(BYTE_WORDS, count - first) if flushes else count

@@ -55,16 +55,10 @@ def _row(spec: SignPack, simd: Simd, writer: ChainWriter, row: Any, count: int) 
         return bits.positive(writer.operand_value(spec.first, row, channel, width), width)
 
     full, rest = divmod(spec.channels, bits.WORD)
-    width = simd.lanes if simd.neon else bits.WORD
     if full:
         with T.serial(full) as word:
-            parts = [value(word * bits.WORD + first, width) for first in range(0, bits.WORD, width)]
-            T.buffer_store(writer.output, bits.gathered(parts, width, simd), [row * count + word])
-    if not rest:
-        return
-    total: Any = None
-    for first, size in emit.powers_of_two(rest, simd.lanes):
-        part = bits.gathered([value(full * bits.WORD + first, size)], size, simd)
-        part = part if first == 0 else T.shift_left(part, T.uint32(first))
-        total = part if total is None else total | part
-    T.buffer_store(writer.output, total, [row * count + full])
+            made = bits.word_of(value, word * bits.WORD, bits.WORD, simd)
+            T.buffer_store(writer.output, made, [row * count + word])
+    if rest:
+        made = bits.word_of(value, full * bits.WORD, rest, simd)
+        T.buffer_store(writer.output, made, [row * count + full])

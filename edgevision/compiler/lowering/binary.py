@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import bits, sign_pack, xnor
+from edgevision.compiler.kernels import binary_attention, bits, sign_pack, xnor
+from edgevision.compiler.kernels.attention import Strided
+from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
@@ -14,6 +16,9 @@ from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import binary
 from edgevision.graph.ir import Node
+
+#: Jobs of an attention to hand out at most; a job is one head.
+TASKS = 16
 
 
 def lower_layer(builder: Builder, node: Node) -> bool:
@@ -65,6 +70,61 @@ def signs(builder: Builder, tensor: str) -> int:
     return output
 
 
+def lower_attention(builder: Builder, node: Node) -> bool:
+    """BinaryAttention; the result lies as tokens of all heads."""
+    (batches, heads, queries, depth), (*_, keys, width) = (builder.graph.shape(node.inputs[i]) for i in (0, 2))
+    places = [builder.affine(name, builder.graph.shape(name), adjacent=3, integer=False) for name in node.inputs[:3]]
+    q, k, v = (Strided(first, strides, builder.storages[s].elements) for s, first, strides in places)  # type: ignore[arg-type]
+    scale, beta = float(node.get("scale")), float(node.get("beta", 0.25))
+    margin = binary.margin(scale, beta)
+    bias = None if len(node.inputs) < 4 or not node.inputs[3] else builder.graph.constants[node.inputs[3]]
+    reach = None if bias is not None and np.any(bias) else whole_reach(depth, margin)
+    tail = Tail(builder, node.outputs[0])
+    storages, place = [s for s, _, _ in places], None
+    if reach is None:
+        values = padded_bias(np.zeros((1, 1, 1, 1), np.float32) if bias is None else bias, scale, queries, keys)
+        strides = tuple(int(np.prod(values.shape[a + 1 :])) if values.shape[a] > 1 else 0 for a in range(4))
+        place = Strided(0, strides, values.size)  # type: ignore[arg-type]
+        storages.append(builder.constant(values))
+    chain = Chain((), tail.chain(heads * width).store, builder.exact)
+    elements, tasks = batches * queries * heads * width, min(TASKS, batches * heads)
+    spec = binary_attention.BinaryAttention(
+        batches, heads, queries, keys, depth, width, q, k, v, place, reach or 0, float(margin), chain, tail.shapes(),
+        tasks,
+    )  # fmt: skip
+    scratch = [builder.new(count, dtype) for count, dtype in binary_attention.scratch_of(spec, builder.simd)]
+    output = builder.new(elements, chain.store.dtype)
+    macs = batches * heads * queries * keys * (depth + width)
+    inputs = [*storages, *tail.storages, *scratch, output]
+    builder.call("binary_attention", binary_attention.build, spec, inputs, node.name, macs=macs, integer=True)
+    lies = np.arange(elements).reshape(batches, queries, heads, width).transpose(0, 2, 1, 3)
+    builder.put_moved(node.outputs[0], Value(output, chain.store.dtype, "moved", 0), lies)
+    return True
+
+
+def whole_reach(depth: int, margin: np.float32) -> int | None:
+    """How many more bits than the best key's one may differ in and be kept; None where binary32 says it unevenly.
+
+    >>> whole_reach(64, binary.margin(0.125, 0.25)), whole_reach(32, binary.margin(32**-0.5, 0.25))
+    (5, 3)
+    """
+    scores = np.float32(depth) - 2 * np.arange(depth + 1, dtype=np.float32)
+    kept = scores >= (scores + margin)[:, None]
+    reach = int(kept[0].sum()) - 1
+    away = np.arange(depth + 1) - np.arange(depth + 1)[:, None]
+    return reach if np.array_equal(kept, away <= reach) else None
+
+
+def padded_bias(bias: np.ndarray, scale: float, queries: int, keys: int) -> np.ndarray:
+    """The bias in units of the sums, keys padded to words; -inf where it is masked or there is no key."""
+    bias = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
+    values = np.where(bias <= binary.MASKED, np.float32(-np.inf), bias / np.float32(scale))
+    values = np.broadcast_to(values, (*bias.shape[:2], queries, keys))
+    padded = np.full((*values.shape[:3], binary_attention.padded_keys(keys)), -np.inf, np.float32)
+    padded[..., :keys] = values
+    return padded
+
+
 def rules() -> dict[str, Any]:
     """Operators of this file."""
-    return dict.fromkeys(binary.SIGNED_LAYERS, lower_layer)
+    return {**dict.fromkeys(binary.SIGNED_LAYERS, lower_layer), binary.ATTENTION: lower_attention}
