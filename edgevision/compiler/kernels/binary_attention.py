@@ -8,6 +8,7 @@ bits, and what is kept of a value channel is the count of both bits, twice, less
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,16 @@ def build(name: str, spec: BinaryAttention, simd: Simd) -> Any:
             with T.serial(count) as step:
                 _Head(spec, simd, buffers[:given], scratch, writer, task).run(emit.named(task * each + step))
     return made[0]
+
+
+def _halved(value: Any, width: int, best: Callable[[Any, Any], Any]) -> Any:
+    """The best lane of a vector, half by half: LLVM's own reduction of floats minds NaNs, lane by lane."""
+    while width > 1:
+        width //= 2
+        value = emit.named(value)
+        halves = [T.Shuffle([value], list(range(first, first + width))) for first in (0, width)]
+        value = best(*halves)
+    return value
 
 
 class _Head:
@@ -202,14 +213,10 @@ class _Head:
         for index in range(vectors, self._padded // lanes):
             emit.store(self._row, self._at[2] + index * lanes, beyond, lanes)
         if bias is None:
-            return emit.named(self._reduced("llvm.vector.reduce.smin", "int32", best.get(0)) + spec.reach)
-        limit = self._reduced("llvm.vector.reduce.fmax", "float32", best.get(0)) + T.float32(spec.margin)
+            return emit.named(_halved(best.get(0), lanes, T.min) + spec.reach)
+        limit = _halved(best.get(0), lanes, T.max) + T.float32(spec.margin)
         # A row of masked entries alone keeps none.
         return emit.named(T.max(limit, T.float32(LEAST)))
-
-    @staticmethod
-    def _reduced(name: str, dtype: str, value: Any) -> Any:
-        return T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), value)
 
     def _keep(self, limit: Any) -> Any:
         """The kept keys of the row as words; returns their number."""
