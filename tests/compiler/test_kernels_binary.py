@@ -7,10 +7,11 @@ from helpers.execution import run_on
 from helpers.walking import HOST, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from edgevision import compiler, target
 from edgevision.errors import Unsupported
-from edgevision.graph import binary
+from edgevision.graph import binary, reference
 from edgevision.machine import resolve
 
 #: This machine stands in for the first three, and emulators for the others.
@@ -55,6 +56,26 @@ def test_layers_on_every_architecture(name, case):
     x, weights = binaries.values(1, shape), binaries.weights(2, depth, channels)
     program = compiler.compile_graph(binaries.layer(op, x, *weights, depth), resolve(target.load(name)))
     np.testing.assert_array_equal(run_on(program, x), binaries.expected(op, x, *weights, depth))
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("between", [(), ("Gelu",), ("Add", "Gelu"), ("Mul", "Relu", "Add"), ("HardSwish",)])
+@pytest.mark.parametrize(("depth", "hidden"), [(70, 41), (64, 152)])
+def test_signs_are_decided_by_counts_where_nothing_else_is_read(name, between, depth, hidden):
+    model, x = binaries.network(1, 9, depth, hidden, between=between, batch=2)
+    (got,) = walk(model, x, target=resolve(target.load(name)))
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+    steps = [step.label for step in compiler.compile_graph(model, HOST).steps]
+    assert any(label.startswith("fc1") and label.endswith("signs") for label in steps) or "Relu" in between
+
+
+def test_a_gelu_far_below_zero_is_a_zero_whose_sign_is_positive():
+    model, x = binaries.network(2, 5, 64, 32)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("s0", "b0"):
+            tensor.CopyFrom(numpy_helper.from_array(np.full(32, 2.0, np.float32), tensor.name))
+    (got,) = walk(model, x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
 
 
 def attention_case(seed, batch, heads, tokens, width, masking):

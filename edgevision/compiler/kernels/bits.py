@@ -31,7 +31,7 @@ def gathered(conditions: Sequence[Expr], width: int, simd: Simd) -> Expr:
         conditions: comparisons; 32 lanes together at most.
     """
     count = width * len(conditions)
-    if not simd.neon and count >= 16:
+    if not simd.neon and count in (16, WORD):
         return _by_sign_bytes(conditions, width)
     total: Expr = None
     for index, condition in enumerate(conditions):

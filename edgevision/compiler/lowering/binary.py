@@ -12,6 +12,7 @@ from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
+from edgevision.compiler.lowering.signs import NEVER, decided
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import binary
@@ -25,23 +26,43 @@ def lower_layer(builder: Builder, node: Node) -> bool:
     """BinaryLinear and BinaryConv, as `graph.binarylayers` has checked them."""
     packed, scale, bias = (builder.graph.constants[name] for name in node.inputs[1:])
     depth, channels = int(node.get("K")), len(packed)
-    left = signs(builder, node.inputs[0])
-    tail = Tail(builder, node.outputs[0]).extend()
-    chain = tail.chain(channels)
-    rows, simd = builder.extent(node.inputs[0]).rows, builder.simd
+    left, rows, simd = signs(builder, node.inputs[0]), builder.extent(node.inputs[0]).rows, builder.simd
     elements = builder.extent(node.outputs[0]).elements
-    tile = xnor.tile_shape(simd, rows, channels, to_bits=False)
-    images = builder.extent(node.outputs[0]).images
+    found = decided(builder, node, depth, scale, bias)
+    tile = xnor.tile_shape(simd, rows, channels, to_bits=found is not None)
+    words = pack(weight_words(packed, depth), simd.lanes, tile[1])
+    if found is not None:
+        builder.absorbed.update(id(between) for between in found.nodes)
+        output = builder.new(rows * bits.words(channels), "uint32")
+        spec = xnor.Xnor(rows, depth, channels, tile, builder.storages[output].elements, None)
+        bounds = [_padded(values, len(words) // bits.words(depth)) for values in (found.start, found.span)]
+        storages = [left, *(builder.constant(array) for array in (words, *bounds)), output]
+        label = " + ".join([node.name, *(between.name for between in found.nodes), "signs"])
+        builder.call("xnor", xnor.build, spec, storages, label, macs=elements * depth, integer=True)
+        put_signs(builder, found.tensor, output, channels)
+        return True
+    tail = Tail(builder, node.outputs[0]).extend()
+    chain, images = tail.chain(channels), builder.extent(node.outputs[0]).images
     spec = xnor.Xnor(rows, depth, channels, tile, elements, chain, tail.shapes(), images)
-    constants = [
-        pack(weight_words(packed, depth), simd.lanes, tile[1]),
-        *(pack_channels(values, simd.lanes, tile[1]) for values in (np.float32(-2) * scale, bias)),
-    ]
+    factors = [pack_channels(values, simd.lanes, tile[1]) for values in (np.float32(-2) * scale, bias)]
     output = builder.new(elements, tail.dtype)
-    storages = [left, *(builder.constant(array) for array in constants), *tail.storages, output]
+    storages = [left, *(builder.constant(array) for array in (words, *factors)), *tail.storages, output]
     builder.call("xnor", xnor.build, spec, storages, tails.label(node, tail), macs=elements * depth, integer=True)
     builder.put(tail.tensor, Value(output, tail.dtype, "rows", channels))
     return True
+
+
+def _padded(values: np.ndarray, lanes: int) -> np.ndarray:
+    """Starts or spans of every lane; one without a channel starts where no count is."""
+    padded = np.full(lanes, NEVER)
+    padded[: len(values)] = values
+    return padded
+
+
+def put_signs(builder: Builder, tensor: str, storage: int, channels: int) -> None:
+    """Say where the signs of a tensor's rows are."""
+    signs_of = Value(storage, "uint32", "signs", bits.words(channels))
+    builder.values.setdefault(tensor, {})["signs"] = signs_of
 
 
 def weight_words(packed: np.ndarray, depth: int) -> np.ndarray:
@@ -63,10 +84,9 @@ def signs(builder: Builder, tensor: str) -> int:
     first, _, storages = builder.read_operand(value, parameter=0)
     shapes = tuple((builder.storages[s].elements, builder.storages[s].dtype) for s in storages)
     spec = sign_pack.SignPack(extent.rows, extent.channels, extent.images, first, shapes)
-    pitch = bits.words(extent.channels)
-    output = builder.new(extent.rows * pitch, "uint32")
+    output = builder.new(extent.rows * bits.words(extent.channels), "uint32")
     builder.call("sign_pack", sign_pack.build, spec, [*storages, output], f"signs of {tensor}", integer=True)
-    builder.values[tensor]["signs"] = Value(output, "uint32", "signs", pitch)
+    put_signs(builder, tensor, output, extent.channels)
     return output
 
 
