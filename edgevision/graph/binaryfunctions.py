@@ -28,11 +28,9 @@ def function(op: str, opset: int = 20) -> onnx.FunctionProto:
     else:
         inputs, attributes = ["x", "packed", "scale", "bias"], ["K"]
         nodes = _layer(signed=op in SIGNED_LAYERS, image=op.endswith("Conv"))
-    doc = "Layers of one-bit weights or activations; sign(x) is 1 where x >= 0, else -1. Bits lie least significant first."
-    made = helper.make_function(
-        DOMAIN, op, inputs, ["y"], nodes, [helper.make_opsetid("", opset)], attributes, doc_string=doc
-    )
-    return made
+    doc = "One-bit weights or activations; sign(x) is 1 where x >= 0, else -1. Bits lie least significant first."
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_function(DOMAIN, op, inputs, ["y"], nodes, opsets, attributes, doc_string=doc)
 
 
 def declare(model: onnx.ModelProto) -> None:

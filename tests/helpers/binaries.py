@@ -55,3 +55,25 @@ def expected(op, x, packed, scale, bias, depth):
     """What `layer` computes, by the numpy reference."""
     run = binary.conv if op.endswith("Conv") else binary.linear
     return run(x, packed, scale, bias, depth, signed=op in binary.SIGNED_LAYERS)
+
+
+def network(seed, rows, depth, hidden, *, between=("Gelu",), batch=1):
+    """A layer norm, a binary layer, operators between, and another binary layer with a residual: (model, x)."""
+    x = values(seed, (batch, rows, depth))
+    first, second = weights(seed, depth, hidden), weights(seed + 1, hidden, depth)
+    constants = {f"{name}{i}": a for i, w in enumerate((first, second)) for name, a in zip("psb", w, strict=True)}
+    rng = np.random.default_rng(seed)
+    constants |= {"gamma": rng.standard_normal(depth).astype(np.float32), "beta": values(seed, (depth,))}
+    constants["shift"] = rng.standard_normal(hidden).astype(np.float32)
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "gamma", "beta"], ["n"], name="norm", axis=-1),
+        binaryfunctions.layer("BinaryLinear", ["n", "p0", "s0", "b0"], "h0", depth, "fc1"),
+    ]
+    for index, op in enumerate(between):
+        more = ["shift"] if op in ("Add", "Mul") else []
+        nodes.append(helper.make_node(op, [f"h{index}", *more], [f"h{index + 1}"], name=f"{op}{index}"))
+    nodes += [
+        binaryfunctions.layer("BinaryLinear", [f"h{len(between)}", "p1", "s1", "b1"], "z", hidden, "fc2"),
+        helper.make_node("Add", ["x", "z"], ["y"], name="residual"),
+    ]
+    return finished(nodes, {"x": x}, x.shape, constants), x
