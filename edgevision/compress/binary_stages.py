@@ -34,6 +34,7 @@ def stage(
     folder: Path,
     name: str,
     seed: int = 0,
+    threads: int | None = None,
     progress: Progress = silent,
 ) -> tuple[Model, tuple[str, ...]]:
     """Binarise and train `model`; what it did, for the ledger, comes with it.
@@ -46,6 +47,7 @@ def stage(
         data: with a train split and the network's preprocessing.
         folder: where `<name>.safetensors` and `<name>.training` are kept.
         seed: of order and augmentation.
+        threads: of torch; None leaves its own choice.
 
     Raises:
         Unsupported, UsageError: see `binary_networks.binarised`; or what is kept has other tensors than the network.
@@ -54,7 +56,7 @@ def stage(
     if model.module is None or teacher.module is None or not isinstance(data, DataSet):
         raise TypeError("admission lets only torch classifiers and labelled images through")
     module, layers = binarised(model.module, step)
-    settings = stage_settings(model.name, data, step)
+    settings = msgspec.structs.replace(stage_settings(model.name, data, step), threads=threads)
     path, checkpoint = folder / f"{name}.safetensors", folder / f"{name}.training"
     if path.is_file():
         load_stage(module, path)

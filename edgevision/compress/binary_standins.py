@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY, Index, attribute
+from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY, Index, attribute, prune
 
 
 def stand_in_binary(model: onnx.ModelProto) -> list[str]:
@@ -32,6 +32,7 @@ def stand_in_binary(model: onnx.ModelProto) -> list[str]:
             nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    prune(model.graph)
     return floats
 
 

@@ -29,6 +29,8 @@ OPSET = 20
 
 #: Largest difference to torch that is still rounding, as a share of the largest output.
 RELATIVE_TOLERANCE = 1e-4
+#: The same for networks that sign what they compute: rounding that takes a value across zero turns a whole bit.
+BINARY_TOLERANCE = 0.1
 
 _LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
@@ -59,14 +61,14 @@ def export(model: Model) -> Exported:
     if model.onnx is not None:
         graph, notes = admitted(model.onnx, model.input)
         before = _run(model.onnx, _images(model))
-        return Exported(graph, _agreement(before, _run(graph, _images(model)), model.name), notes)
+        return Exported(graph, _agreement(before, _run(graph, _images(model)), model.name, _tolerance(graph)), notes)
     if model.module is None:
         raise Unsupported("expected a torch module or an ONNX graph, got a model with neither", where=model.name)
     _refuse_dilations(model.module, model.name)
     graph = _from_torch(model, model.module)
     with torch.no_grad():
         expected = [model.module(torch.from_numpy(image)).numpy() for image in _images(model)]
-    return Exported(graph, _agreement(expected, _run(graph, _images(model)), model.name))
+    return Exported(graph, _agreement(expected, _run(graph, _images(model)), model.name, _tolerance(graph)))
 
 
 def _refuse_dilations(module: torch.nn.Module, name: str) -> None:
@@ -152,13 +154,18 @@ def _run(graph: onnx.ModelProto, images: list[np.ndarray]) -> list[np.ndarray]:
         raise Unsupported(f"onnxruntime cannot run the graph: {error}", where=graph.graph.name) from error
 
 
-def _agreement(expected: list[np.ndarray], got: list[np.ndarray], name: str) -> float:
+def _tolerance(graph: onnx.ModelProto) -> float:
+    binary = any(node.op_type in binaryfunctions.OPERATORS for node in graph.graph.node)
+    return BINARY_TOLERANCE if binary else RELATIVE_TOLERANCE
+
+
+def _agreement(expected: list[np.ndarray], got: list[np.ndarray], name: str, tolerance: float) -> float:
     error = max(float(np.abs(e - g).max()) for e, g in zip(expected, got, strict=True))
     largest = max(float(np.abs(e).max()) for e in expected)
-    if not error <= RELATIVE_TOLERANCE * largest + 1e-6:
+    if not error <= tolerance * largest + 1e-6:
         raise Mismatch(
             f"the exported graph does not compute what the network does: largest difference {error:.3g}, "
-            f"expected at most {RELATIVE_TOLERANCE:g} of the largest output {largest:.3g}",
+            f"expected at most {tolerance:g} of the largest output {largest:.3g}",
             where=name,
             fix="is the network deterministic and in eval mode? otherwise report this with the network",
         )

@@ -61,7 +61,7 @@ def _module_name(node: onnx.NodeProto) -> str | None:
     path, operation = scopes[-2], re.sub(r"_\d+$", "", scopes[-1])
     parent = classes[-2]
     is_layer = parent.startswith("torch.nn.modules.") and not parent.endswith(_CONTAINER)
-    if is_layer and path:
+    if path and (is_layer or operation == "_symbolic"):
         return path
     return f"{path}.{operation}" if path else operation
 
