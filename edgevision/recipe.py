@@ -106,9 +106,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             UsageError: no step trains.
         """
         if not self.trains():
-            raise UsageError(
-                f"recipe '{self.name}' trains nothing", fix="leave out --epochs; binary recipes take it"
-            )
+            raise UsageError(f"recipe '{self.name}' trains nothing", fix="leave out --epochs; binary recipes take it")
         steps = tuple(
             msgspec.structs.replace(step, epochs=epochs, warmup_epochs=min(step.warmup_epochs, epochs / 10))
             if isinstance(step, Binarize)

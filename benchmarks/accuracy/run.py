@@ -60,7 +60,9 @@ class Experiment:
     def __post_init__(self) -> None:
         side = NETWORKS[self.network][0]
         usual = open_data(self.data).default_preprocessing
-        self.preprocessing = Preprocessing(side, side, mean=usual.mean, std=usual.std, interpolation=usual.interpolation)
+        self.preprocessing = Preprocessing(
+            side, side, mean=usual.mean, std=usual.std, interpolation=usual.interpolation
+        )
         self.images: DataSet = open_data(self.data, self.preprocessing)
         self.work.mkdir(parents=True, exist_ok=True)
 

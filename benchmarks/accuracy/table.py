@@ -12,8 +12,8 @@ from benchmarks.accuracy.run import Result
 def paired(ours: Sequence[Result], theirs: Sequence[Result]) -> tuple[float, float]:
     """Mean difference in points of the seeds both arms have, and its standard error over the test images.
 
-    Each image counts once, with the mean over seeds of its difference: seeds share their images. The error does not hold
-    what another draw of seeds would change; the rows show each seed.
+    Each image counts once, with the mean over seeds of its difference: seeds share their images. The error does not
+    hold what another draw of seeds would change; the rows show each seed.
     """
     right = {result.seed: result for result in theirs}
     differences = [_hits(result) - _hits(right[result.seed]) for result in ours if result.seed in right]

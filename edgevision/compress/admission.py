@@ -59,7 +59,7 @@ def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
     training = [i for i, step in enumerate(recipe.steps) if isinstance(step, Binarize)]
     if training and max(training) > min([*quantising, *folding, len(recipe.steps)]):
-        reasons.append("the recipe binarises after it folds or quantises; training comes first: bivit+w8a8, not w8a8+bivit")
+        reasons.append("the recipe binarises after it folds or quantises; training comes first, as in bivit+w8a8")
     if not recipe.steps:
         reasons.append("the recipe has no steps")
     if len(quantising) > 1:

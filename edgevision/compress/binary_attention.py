@@ -23,7 +23,7 @@ Kind = Literal["softmax_aware", "sign"]
 
 
 class BinaryAttention(nn.Module):
-    """Sums of sign(v) over what each query keeps; the scale of a row (`signs.softmax_aware`) is there in training alone.
+    """Sums of sign(v) over what each query keeps; rows have a scale (`signs.softmax_aware`) in training alone.
 
     Args:
         width: channels of a head; the scale of the scores is width^-1/2.

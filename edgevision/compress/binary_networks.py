@@ -8,11 +8,11 @@ CAS-ViT     `attn.qkv`, a pointwise convolution; there is no        `mlp.fc1`, `
             softmax and nothing else to binarise                    convolutions of `local_perception`
 ==========  =====================================================  ====================================================
 
-Everything else keeps its bits, for the 8-bit step behind: the first layer (patch embedding, stem) and the head, which the
-papers keep, are binarised only when they are named; Swin's `reduction` (patch merging) as well, which the paper keeps in
-float too. In CAS-ViT the depthwise convolutions stay (nine weights per channel: a sign of each leaves a box filter or
-an edge, and saves 2 % of the bytes), the gates (a sigmoid of a sign says nothing, and its convolution runs on one pixel
-or makes one channel) and the 3x3 embeddings between stages, which change the resolution as patch merging does.
+Everything else keeps its bits, for the 8-bit step behind: the first layer (patch embedding, stem) and the head, which
+the paper keeps, are binarised only when they are named; so is Swin's `reduction` (patch merging), which the paper keeps
+in float too. In CAS-ViT the depthwise convolutions stay (nine weights per channel, of which signs leave a box or an
+edge; all of them are 2 % of the parameters), the gates (a sigmoid of a sign says nothing, and its convolution runs on
+one pixel or makes one channel) and the 3x3 embeddings between stages, which change the resolution as merging does.
 """
 
 from __future__ import annotations

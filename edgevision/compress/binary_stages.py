@@ -63,15 +63,17 @@ def stage(
     else:
         images = Classification(data, settings)
         task = Distillation(images, frozen(teacher.module)) if step.distill else images
-        done = train(module, data, settings, checkpoint=checkpoint, task=task, resume=True, seed=seed, progress=progress)
+        done = train(
+            module, data, settings, checkpoint=checkpoint, task=task, resume=True, seed=seed, progress=progress
+        )
         module = done.module
         state = {key: value.contiguous() for key, value in module.state_dict().items()}
         write_atomic(path, safetensors.torch.save(state))
         checkpoint.unlink(missing_ok=True)
     change = f"{step.part}: {len(layers)} modules of one bit, {settings.epochs} epochs"
     against = "the float network's answers" if step.distill else "the labels"
-    notes = (f"trained against {against}, batch {settings.batch}, rate {settings.lr:.3g}", f"binary: {', '.join(layers)}")
-    return replace(model, module=module.eval()), (change, *notes)
+    trained = f"trained against {against}, batch {settings.batch}, rate {settings.lr:.3g}"
+    return replace(model, module=module.eval()), (change, trained, f"binary: {', '.join(layers)}")
 
 
 def stage_settings(model_name: str, data: DataSet, step: Binarize) -> TrainSettings:
@@ -108,7 +110,9 @@ def load_stage(module: nn.Module, path: Path) -> None:
     own = module.state_dict()
     scales = {f"{name}.scale" for name, layer in module.named_modules() if isinstance(layer, BinaryLayer)}
     reasons = [
-        f"missing: {key}" + (", the scale of a binary layer" if key in scales else "") for key in own if key not in state
+        f"missing: {key}" + (", the scale of a binary layer" if key in scales else "")
+        for key in own
+        if key not in state
     ]
     reasons += [f"unexpected: {key}" for key in state if key not in own]
     reasons += [f"not finite: {key}" for key, value in state.items() if not value.isfinite().all()]

@@ -36,7 +36,5 @@ class Distillation:
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Mean over the heads; outputs are the logits of one or of several."""
         heads = outputs if isinstance(outputs, tuple) else (outputs,)
-        losses = [
-            F.kl_div(head.log_softmax(-1), targets, reduction="batchmean", log_target=True) for head in heads
-        ]
+        losses = [F.kl_div(head.log_softmax(-1), targets, reduction="batchmean", log_target=True) for head in heads]
         return torch.stack(losses).mean()

@@ -109,7 +109,8 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Deformable convolutions index by values and binary layers compare them; neither holds a batch norm."""
-        return isinstance(m, DeformConv2d | BinaryLayer | BinaryAttention) or super().is_leaf_module(m, module_qualified_name)
+        whole = isinstance(m, DeformConv2d | BinaryLayer | BinaryAttention)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(module: nn.Module) -> fx.GraphModule:

@@ -108,12 +108,11 @@ def _binary_layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[in
     if not _packed(node):
         # Two products, of queries with keys and of what is kept with values.
         return Layer(node.name, node.op_type, 2 * made * shapes[node.input[1]][-2], 0, 0, "", True)
-    packed, _, bias = (index.constants[name] for name in node.input[1:])
     return Layer(
         name=node.name,
         op_type=node.op_type,
         macs=made * attribute(node, "K", 0),
-        parameters=_binary_weights(node, index) + math.prod(bias.dims),
+        parameters=_binary_weights(node, index) + math.prod(index.constants[node.input[3]].dims),
         weight_bytes=sum(_bytes(index.constants[name]) for name in node.input[1:3]),
         dtype="bit",
         integer=quantised or node.op_type not in WEIGHT_BINARY,

@@ -64,9 +64,9 @@ def kept_entries(scores: Tensor, bias: Tensor | None, scale: float, beta: float)
 def softmax_aware(scores: Tensor, bias: Tensor | None, scale: float, beta: float, *, row_scale: bool = True) -> Tensor:
     """Attention in {0, v}: the entries that `kept_entries` names, with the gradient of the softmax.
 
-    v is the mean softmax of what the row keeps, the best scale of such a row. The operator behind attention is a sign, to
-    which a positive v means nothing, but in training it keeps the sums inside the window of the sign's gradient: without
-    it nearly no gradient comes back to attention. Masked rows are zero.
+    v is the mean softmax of what the row keeps, the best scale of such a row. The operator behind attention is a sign,
+    to which a positive v means nothing, but in training it keeps the sums inside the window of the sign's gradient:
+    without it nearly no gradient comes back to attention. Masked rows are zero.
 
     Args:
         scores, bias, scale, beta: as for `kept_entries`.

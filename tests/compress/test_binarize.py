@@ -1,4 +1,4 @@
-"""Binary layers: what they compute, how their scales begin, and that their export holds the bits they were trained to."""
+"""Binary layers: what they compute, how their scales begin, and the bits that are exported."""
 
 from __future__ import annotations
 
