@@ -69,6 +69,14 @@ class BinaryLayer(nn.Module):
         flat = self.weight.flatten(1)
         return sign(flat - flat.mean(1, keepdim=True))
 
+    @torch.no_grad()
+    def follow_by(self, scale: Tensor, shift: Tensor) -> None:
+        """Make the layer compute scale[n] * y[n] + shift[n] of what it computed; float64 (N)."""
+        bias = shift if self.bias is None else self.bias.double() * scale + shift
+        self.scale = nn.Parameter((self.channel_scale().double() * scale).float(), requires_grad=False)
+        self.bias = nn.Parameter(bias.float(), requires_grad=False)
+        self._pack()
+
     def train(self, mode: bool = True) -> Self:
         """As `nn.Module.train`; leaving training packs the bits."""
         if not mode:

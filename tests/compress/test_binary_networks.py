@@ -180,7 +180,20 @@ def test_the_baseline_exports_its_own_attention():
     assert attention.qkv.scale is None
 
 
-def test_folding_of_batch_norms_leaves_binary_layers_whole():
+def test_batch_norms_behind_binary_convolutions_fold_into_their_scales():
     network = both_stages("cas_vit")
+    norm = network.block.local_perception.network[1]
+    with torch.no_grad():
+        norm.running_mean.normal_()
+        norm.weight.normal_()
     folded, report = fold_batch_norm(network, torch.randn(1, 3, 16, 16))
-    assert report.folded and any(isinstance(layer, BinaryLayer) for layer in folded.modules())
+    assert "block.local_perception.network.1 -> block.local_perception.network.0" in report.folded
+    assert report.max_rel_error < 1e-5
+    before, after = (n.get_submodule("block.local_perception.network.0") for n in (network, folded))
+    assert torch.equal(before.packed, after.packed) and (after.row_scale < 0).any()
+
+
+def test_networks_of_attention_are_traced_and_folded_as_a_whole():
+    for kind in ("deit", "swin"):
+        folded, report = fold_batch_norm(both_stages(kind), torch.randn(1, 3, 16, 16))
+        assert report.max_rel_error < 1e-5 and any(isinstance(layer, BinaryLayer) for layer in folded.modules())
