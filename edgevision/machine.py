@@ -15,7 +15,17 @@ from edgevision.target import Arch, Cpu, Memory, Target
 
 #: Features the runner can check before the first step, in the words of /proc/cpuinfo.
 CHECKED: dict[str, tuple[str, ...]] = {
-    "x86_64": ("fma", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512vbmi", "avx512_vnni"),
+    "x86_64": (
+        "fma",
+        "avx2",
+        "avx512f",
+        "avx512dq",
+        "avx512bw",
+        "avx512vl",
+        "avx512vbmi",
+        "avx512_vnni",
+        "avx512_vpopcntdq",
+    ),
     "aarch64": ("asimd", "asimddp", "i8mm"),
     "armv7": ("neon", "vfpv3", "vfpv4"),
 }

@@ -64,7 +64,38 @@ class TrainQuantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     settled: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized
+class Binarize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="binarize"):
+    """Layers of one-bit weights, trained from the float network; BiViT (He et al., 2023, arXiv 2211.07091).
+
+    Several such steps are stages: each starts from what the one before it trained, and the teacher of all is the float
+    network. The first and last layer are binarised only when `layers` names them.
+
+    Attributes:
+        part: which layers (`compress.binary_networks`); "named" takes those of `layers` alone.
+        activation_bits: of linear layers and pointwise convolutions outside attention: 1 signs them, 32 leaves them as
+            they are. Attention of tokens is of one bit throughout.
+        attention: softmax-aware, or signs of the logits.
+        scales: of the weights, per output channel: learned, or the mean magnitude without gradient.
+        row_scale: whether training keeps the scale of each attention row.
+        distill: from the float network; else from the labels.
+        layers: module paths to binarise besides.
+        epochs, lr, warmup_epochs, weight_decay: of Adam with a cosine.
+    """
+
+    part: Literal["attention", "mlp", "all", "named"]
+    activation_bits: Literal[1, 32] = 1
+    attention: Literal["softmax_aware", "sign"] = "softmax_aware"
+    scales: Literal["learned", "mean"] = "learned"
+    row_scale: bool = True
+    distill: bool = True
+    layers: tuple[str, ...] = ()
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 150
+    lr: Annotated[float, msgspec.Meta(gt=0)] = 5e-4
+    warmup_epochs: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,12 +110,31 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[Step, ...]
 
     def needs_data(self) -> bool:
-        """Whether any step calibrates on images."""
-        return any(isinstance(step, Quantize | TrainQuantized) for step in self.steps)
+        """Whether any step calibrates or trains on images."""
+        return any(isinstance(step, Quantize | TrainQuantized | Binarize) for step in self.steps)
 
     def trains(self) -> bool:
-        """Whether any step trains."""
-        return any(isinstance(step, TrainQuantized) for step in self.steps)
+        """Whether any step changes the weights by training."""
+        return any(isinstance(step, TrainQuantized | Binarize) for step in self.steps)
+
+    def trained_for(self, epochs: int) -> Recipe:
+        """The same with `epochs` in every step that trains, its warm-up at most a tenth of them.
+
+        Raises:
+            UsageError: no step trains.
+        """
+        if not self.trains():
+            raise UsageError(
+                f"recipe '{self.name}' trains nothing", fix="leave out --epochs; recipes that train take it"
+            )
+        steps: list[Step] = []
+        for step in self.steps:
+            if isinstance(step, Binarize):
+                step = msgspec.structs.replace(step, epochs=epochs, warmup_epochs=min(step.warmup_epochs, epochs / 10))
+            elif isinstance(step, TrainQuantized):
+                step = msgspec.structs.replace(step, epochs=epochs)
+            steps.append(step)
+        return msgspec.structs.replace(self, steps=tuple(steps))
 
 
 def names() -> list[str]:

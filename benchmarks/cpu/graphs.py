@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.cpu.catalogue import Depthwise, Gemm
+from edgevision.graph import binary, binaryfunctions
 
 _OPSET, _IR = 20, 10
 #: Inputs are normal: four deviations cover them, in 255 steps around 128.
@@ -43,6 +44,15 @@ def quantised_gemm(shape: Gemm) -> onnx.ModelProto:
         "x.zero": np.asarray(_ZERO, np.uint8),
     }
     return _model(nodes, [1, shape.rows, shape.depth], [1, shape.rows, shape.columns], **constants)
+
+
+def binary_gemm(shape: Gemm) -> onnx.ModelProto:
+    """The layer with one-bit weights and activations; the signs of the float input are taken inside."""
+    weight, bias = _weights((shape.columns, shape.depth), shape.columns)
+    node = binaryfunctions.layer("BinaryLinear", ["x", "packed", "scale", "bias"], "y", shape.depth, "linear")
+    scale = np.abs(weight).mean(axis=1).astype(np.float32)
+    sides = [1, shape.rows, shape.depth], [1, shape.rows, shape.columns]
+    return _model([node], *sides, packed=binary.pack_bits(weight), scale=scale, bias=bias)
 
 
 def depthwise(shape: Depthwise, *, count: int = 1) -> onnx.ModelProto:
@@ -89,4 +99,5 @@ def _model(nodes: list[onnx.NodeProto], given: list[int], made: list[int], **con
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    binaryfunctions.declare(model)
     return onnx.shape_inference.infer_shapes(model, check_type=True)

@@ -11,6 +11,7 @@ import onnx
 
 from benchmarks.cpu import agreement, bundles, graphs, quantised
 from benchmarks.cpu.catalogue import Depthwise, Gemm
+from benchmarks.cpu.ratios import BINARY
 from benchmarks.cpu.turns import take_turns
 from edgevision.device.device import RawTiming
 from edgevision.profile.engines import BundleEngine, Engine
@@ -32,18 +33,25 @@ def _gemm(shape: Gemm, work: Path, protocol: Protocol, threads: int) -> dict[str
     folder = work / "layers" / shape.name
     plain = _saved(graphs.gemm(shape), folder / f"gemm-{shape.name}-fp32.onnx")
     ours = _saved(graphs.quantised_gemm(shape), folder / f"gemm-{shape.name}-int8.onnx")
+    bits = _saved(graphs.binary_gemm(shape), folder / f"gemm-{shape.name}-binary.onnx")
     image = graphs.sample(onnx.load(str(plain)))
     files = {name: quantised.onnxruntime_file(name, plain, [image], folder) for name in quantised.names(plain)}
     engines: list[Engine] = [
         bundles.engine("edgevision fp32", bundles.built(plain, image, work), threads),
         bundles.engine("edgevision int8", bundles.built(ours, image, work), threads),
+        bundles.engine(BINARY, bundles.built(bits, image, work), threads),
         OnnxRuntimeEngine("onnxruntime fp32", plain, threads, image),
         OnnxRuntimeEngine("onnxruntime int8 our QDQ", ours, threads, image),
         *(OnnxRuntimeEngine(f"onnxruntime int8 {label}", path, threads, image) for label, path in files.items()),
         OpenVinoEngine("openvino f32", plain, threads, image),
         OpenVinoEngine("openvino int8 our QDQ", ours, threads, image),
     ]
-    return _in_turns("gemm", shape, engines, image, protocol, threads)
+    found = _in_turns("gemm", shape, engines, image, protocol, threads)
+    # A binary layer is another function: it is judged by what onnxruntime computes from its own file.
+    wanted = OnnxRuntimeEngine("binary reference", bits, threads, image).predict(image)
+    binary = next(engine for engine in engines if engine.name == BINARY)
+    found["engines"][BINARY] |= agreement.judged(BINARY, binary.predict(image), wanted)
+    return found
 
 
 def _depthwise(shape: Depthwise, work: Path, protocol: Protocol, threads: int) -> dict[str, Any]:

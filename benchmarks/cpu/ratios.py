@@ -12,6 +12,9 @@ from edgevision.profile.statistics import Interval, paired_ratio
 GOALS: dict[str, tuple[float, float]] = {
     "int8_layer_vs_ort_geomean": (1.3, 1.45),
     "int8_layer_vs_ort_min": (1.05, 1.05),
+    "binary_layer_vs_ort_int8_geomean": (5.0, 6.0),
+    "binary_layer_vs_ort_int8_min": (3.5, 3.5),
+    "binary_layer_vs_ort_fp32_geomean": (14.0, 17.0),
     "fp32_gemm_vs_ort_geomean": (1.03, 1.08),
     "dw3x3_fp32_vs_ort_geomean": (3.0, 4.5),
     "cas_vit_xs_fp32_vs_ort": (1.6, 1.85),
@@ -31,6 +34,7 @@ GOALS: dict[str, tuple[float, float]] = {
     "threads_speedup_deit_small": (1.7, 1.7),
 }
 
+BINARY = "edgevision binary"
 OURS = {"fp32": "edgevision fp32", "int8": "edgevision int8"}
 #: For each of our kinds, the rivals in a key after "_vs_" as beginnings of engine names; the fastest engine that starts
 #: so is the rival. onnxruntime's and OpenVINO's best may be networks in float: some int8 ones are slower.
@@ -91,12 +95,13 @@ def add_ceilings(
 
 
 def layer_ratios(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Geometric means over layers, and the least int8 layer.
+    """Geometric means over layers, and the least int8 and binary layer.
 
     Args:
         layers: by name, each with its "kind" ("gemm" or "depthwise") and its "engines" by name.
     """
     found: dict[str, list[float]] = {"int8": [], "fp32": [], "dw3x3": [], "dw3x3_inside": []}
+    found |= {"binary_int8": [], "binary_fp32": []}
     for layer in layers.values():
         engines = layer["engines"]
         if layer["kind"] == "depthwise":
@@ -106,18 +111,22 @@ def layer_ratios(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
             }
         else:
             pairs = {kind: (OURS[kind], f"onnxruntime {kind}") for kind in OURS}
+            pairs |= {f"binary_{kind}": (BINARY, f"onnxruntime {kind}") for kind in OURS}
         for what, (ours, beginning) in pairs.items():
             rival = best(engines, beginning)
             if rival is not None and ours in engines and engines[ours].get("agrees", True):
                 found[what].append(ratio(engines, ours, rival).value)
     keys = {
+        "binary_int8": "binary_layer_vs_ort_int8_geomean",
+        "binary_fp32": "binary_layer_vs_ort_fp32_geomean",
         "int8": "int8_layer_vs_ort_geomean",
         "fp32": "fp32_gemm_vs_ort_geomean",
         "dw3x3": "dw3x3_fp32_vs_ort_geomean",
         "dw3x3_inside": "dw3x3_fp32_vs_ort_inside_network_geomean",
     }
     means = {key: geomean(found[what]) for what, key in keys.items() if found[what]}
-    return means | ({"int8_layer_vs_ort_min": min(found["int8"])} if found["int8"] else {})
+    least = {"int8": "int8_layer_vs_ort_min", "binary_int8": "binary_layer_vs_ort_int8_min"}
+    return means | {key: min(found[what]) for what, key in least.items() if found[what]}
 
 
 def all_ratios(result: Mapping[str, Any]) -> dict[str, Any]:

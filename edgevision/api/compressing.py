@@ -30,6 +30,7 @@ def compress(
     keep_fp: Sequence[str] = (),
     max_drop: float | None = None,
     max_minutes: float | None = None,
+    epochs: int | None = None,
     sensitivity: bool = True,
     limit: int | None = None,
     seed: int = 0,
@@ -50,6 +51,7 @@ def compress(
         keep_fp: layers to leave in float.
         max_drop: points of accuracy that may be lost; more layers go back to float until it holds.
         max_minutes: time for that and for the sensitivity ranking.
+        epochs: of each step that trains; the recipe's without it.
         sensitivity: rank the layers by what quantising them costs.
         limit: test images to measure accuracy on; all without it.
 
@@ -65,6 +67,8 @@ def compress(
     from edgevision.graph.export import export
 
     chosen = recipes.load(recipe)
+    if epochs is not None:
+        chosen = chosen.trained_for(epochs)
     if data:
         known_data(data)
     workspace = Workspace(Path(out))

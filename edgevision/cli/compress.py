@@ -23,6 +23,7 @@ from edgevision.cli import options
 @click.option("--keep-fp", multiple=True, metavar="LAYER", help="Leave a layer in float; may be given again.")
 @click.option("--max-drop", type=click.FloatRange(0), help="Points of accuracy that may be lost; exit 6 when missed.")
 @click.option("--max-minutes", type=click.FloatRange(0), help="Time for --max-drop and the sensitivity ranking.")
+@click.option("--epochs", type=click.IntRange(1), help="Of each step that trains.  [default: the recipe's]")
 @click.option("--no-sensitivity", is_flag=True, help="Do not rank the layers by what quantising them costs.")
 @click.option("--limit", type=click.IntRange(1), help="Test images to measure accuracy on.  [default: all]")
 @options.command
@@ -37,6 +38,7 @@ def command(
     keep_fp: tuple[str, ...],
     max_drop: float | None,
     max_minutes: float | None,
+    epochs: int | None,
     no_sensitivity: bool,
     limit: int | None,
 ) -> None:
@@ -49,7 +51,7 @@ def command(
     with console.progress() as progress:
         made = api.compress(
             model, recipe, data=data, out=settings.out, weights=weights, random_weights=random_weights,
-            image_size=image_size, keep_fp=keep_fp, max_drop=max_drop, max_minutes=max_minutes,
+            image_size=image_size, keep_fp=keep_fp, max_drop=max_drop, max_minutes=max_minutes, epochs=epochs,
             sensitivity=not no_sensitivity, limit=limit, seed=settings.seed, resume=settings.resume,
             overwrite=settings.overwrite, command=settings.typed, progress=progress,
         )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgevision.errors import DoesNotFit, Unsupported
+from edgevision.graph import binary
 from edgevision.graph.ir import Graph, Node
 from edgevision.target import Target
 
@@ -90,6 +91,10 @@ def node_macs(node: Node, graph: Graph) -> int:
         # Every weight meets every input pixel of its channel.
         share = weight[0] // int(node.get("group", 1)) if inside else weight[1]
         return graph.types[node.inputs[0]].elements * share * int(np.prod(weight[2:]))
+    if node.op in binary.SIGNED_LAYERS:
+        return output * int(node.get("K"))
+    if node.op == binary.ATTENTION:
+        return output * graph.shape(node.inputs[1])[2] * 2
     if node.op == "SquareDeform":
         return output * 9
     if node.op == "Conv":
@@ -171,7 +176,9 @@ def coverage(graph: Graph, rules: Mapping[str, object]) -> Coverage:
 
 
 def _is_integer(node: Node) -> bool:
-    """Whether a node computes on bytes."""
+    """Whether a node computes on bytes or bits."""
+    if node.op in (*binary.SIGNED_LAYERS, binary.ATTENTION):
+        return True
     return (node.domain == "edgevision.integer" and node.op.startswith("Int")) or "zeros" in node.attributes
 
 

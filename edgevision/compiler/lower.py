@@ -7,6 +7,7 @@ from typing import Any
 
 from edgevision.compiler.lowering import (
     attention,
+    binary,
     deform,
     dense,
     movement,
@@ -43,6 +44,7 @@ RULES: dict[str, Any] = {
     **rowwise.rules(),
     **deform.rules(),
     **square.rules(),
+    **binary.rules(),
 }
 
 

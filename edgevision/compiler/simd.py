@@ -18,6 +18,7 @@ class Simd:
         dot: integer dot product the kernels may use; "none" multiplies widened bytes.
         neon: whether the core is an Arm one, whose inner loops multiply by element or in pairs.
         in_order: whether the core issues instructions in the order of the program.
+        counts_words: whether one instruction counts the bits of every 32-bit lane (`vpopcntd`); others count bytes.
     """
 
     lanes: int
@@ -25,6 +26,7 @@ class Simd:
     dot: str = "none"
     neon: bool = False
     in_order: bool = False
+    counts_words: bool = False
 
     @property
     def sums_four(self) -> bool:
@@ -63,6 +65,7 @@ def simd_of(target: Target) -> Simd:
         dot=cpu.dot,
         neon=target.arch != "x86_64",
         in_order=cpu.in_order,
+        counts_words=cpu.simd_bits == 512 and "avx512_vpopcntdq" in cpu.requires,
     )
 
 

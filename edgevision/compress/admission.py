@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgevision.data.detection import DetectionSet
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import FoldBatchNorm, Recipe
+from edgevision.recipe import Binarize, FoldBatchNorm, Recipe, TrainQuantized
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
@@ -32,7 +33,7 @@ def admit(
     """
     refuse_overwrite(out, overwrite=overwrite)
     reasons = [*_recipe_reasons(recipe, keep_fp), *_data_reasons(model, recipe, data)]
-    if recipe.trains():
+    if any(isinstance(step, TrainQuantized) for step in recipe.steps):
         reasons += _training_reasons(model, recipe, data, keep_fp, max_drop)
     if max_drop is not None:
         if not max_drop >= 0:
@@ -52,13 +53,16 @@ def admit(
 
 
 def _quantises(recipe: Recipe) -> bool:
-    return any(not isinstance(step, FoldBatchNorm) for step in recipe.steps)
+    return any(not isinstance(step, FoldBatchNorm | Binarize) for step in recipe.steps)
 
 
 def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     reasons = []
-    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm)]
+    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm | Binarize)]
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
+    training = [i for i, step in enumerate(recipe.steps) if isinstance(step, Binarize)]
+    if training and max(training) > min([*quantising, *folding, len(recipe.steps)]):
+        reasons.append("the recipe binarises after it folds or quantises; training comes first, as in bivit+w8a8")
     if not recipe.steps:
         reasons.append("the recipe has no steps")
     if len(quantising) > 1:
@@ -89,8 +93,13 @@ def _training_reasons(
 
 def _data_reasons(model: Model, recipe: Recipe, data: AnySet | None) -> list[str]:
     if data is None:
-        return ["the recipe calibrates on images; add --data NAME"] if recipe.needs_data() else []
+        return ["the recipe calibrates or trains on images; add --data NAME"] if recipe.needs_data() else []
     reasons = []
+    if any(isinstance(step, Binarize) for step in recipe.steps):
+        if model.module is None or isinstance(data, DetectionSet):
+            reasons.append("binary layers are trained in torch, as a classifier: name a network of the zoo that is one")
+        if "train" not in data.splits:
+            reasons.append(f"the recipe trains on images; {data.spec} has no train split")
     other = mismatch(model.name, model.metric, data.spec, metric_of(data))
     reasons += [other] if other else []
     if recipe.needs_data() and not ("calibration" in data.splits and len(data.split("calibration"))):

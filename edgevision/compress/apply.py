@@ -55,7 +55,7 @@ def compress(
         sensitivity: rank the layers by what quantising them costs.
         max_minutes: time for ranking and for holding the accuracy, together.
         evaluate_limit: test images to measure accuracy on; all when None.
-        seed: of recipes that train; nothing else here draws random numbers that are not fixed.
+        seed: of the steps that train; recorded. Nothing else here draws random numbers that are not fixed.
         overwrite: replace `out`.
         resume: take up an interrupted run with the same inputs where it stopped.
         command: recorded.

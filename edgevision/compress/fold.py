@@ -18,15 +18,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from edgevision.compress.binarize import BinaryConv2d, BinaryLayer
+from edgevision.compress.binary_attention import BinaryAttention
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.zoo.deform import DeformConv2d
 
 #: Largest error allowed, relative to the largest output.
 TOLERANCE = 1e-5
+#: The same where binary layers sign what they read: rounding that takes a value across zero turns a whole bit.
+BINARY_TOLERANCE = 0.1
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-_Layer: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+_Layer: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | BinaryConv2d
 _FUNCTIONS = ("batch_norm", "_native_batch_norm_legit_no_training")
 
 
@@ -74,7 +78,7 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
 
     Raises:
         Unsupported: torch.fx cannot trace the module.
-        Mismatch: the outputs differ by more than 1e-5 of the largest output.
+        Mismatch: the outputs differ by more than 1e-5 of the largest output, 0.1 in networks with signs.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     >>> folded, report = fold_batch_norm(network, torch.randn(1, 3, 8, 8))
@@ -95,9 +99,11 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
     error = float((expected - got).abs().max())
     relative = error / max(float(expected.abs().max()), torch.finfo(torch.float32).tiny)
     report = FoldReport(folded, kept, merged, error, relative)
-    if not relative <= TOLERANCE:
+    signed = any(isinstance(layer, BinaryLayer) and layer.signed for layer in original.modules())
+    tolerance = BINARY_TOLERANCE if signed else TOLERANCE
+    if not relative <= tolerance:
         raise Mismatch(
-            f"folding changed the output by {relative:.2e} of its largest value, expected at most {TOLERANCE:.0e}",
+            f"folding changed the output by {relative:.2e} of its largest value, expected at most {tolerance:.0e}",
             where=f"{len(folded)} batch norms",
             fix="look for a variance near zero in the batch norms, or leave the step fold_batch_norm out",
         )
@@ -106,8 +112,9 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Deformable convolutions index by values, and hold no batch norm."""
-        return isinstance(m, DeformConv2d) or super().is_leaf_module(m, module_qualified_name)
+        """Deformable convolutions index by values and binary layers compare them; neither holds a batch norm."""
+        whole = isinstance(m, DeformConv2d | BinaryLayer | BinaryAttention)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(module: nn.Module) -> fx.GraphModule:
@@ -167,7 +174,9 @@ def _feeding_layer(network: _Network, node: fx.Node) -> tuple[fx.Node, _Layer] |
         return None
     layer = network.layer(source)
     # A linear layer's output channels are those of the norm only where the tensor is (N, C).
-    fits = isinstance(layer, _CONVOLUTIONS) or (isinstance(layer, nn.Linear) and len(_shape(source)) == 2)
+    fits = isinstance(layer, (*_CONVOLUTIONS, BinaryConv2d)) or (
+        isinstance(layer, nn.Linear) and len(_shape(source)) == 2
+    )
     return (source, layer) if fits and network.called_once(source) else None
 
 
@@ -233,8 +242,11 @@ def _scale_and_shift(norm: _Norm) -> tuple[Tensor, Tensor]:
 
 
 def _fold_backwards(layer: _Layer, norm: _Norm) -> None:
-    """norm(layer(x)): scale the rows of the weight."""
+    """norm(layer(x)): scale the rows of the weight, or what scales the rows of bits already."""
     scale, shift = _scale_and_shift(norm)
+    if isinstance(layer, BinaryLayer):
+        layer.follow_by(scale, shift)
+        return
     weight = layer.weight.double()
     bias = shift if layer.bias is None else layer.bias.double() * scale + shift
     _set(layer, weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias)

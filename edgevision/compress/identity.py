@@ -28,7 +28,7 @@ def _version(name: str) -> str:
 
 
 def key_of(
-    model: Model, recipe: Recipe, data: AnySet | None, keep_fp: Sequence[str], evaluate_limit: int | None, seed: int
+    model: Model, recipe: Recipe, data: AnySet | None, keep_fp: Sequence[str], evaluate_limit: int | None, seed: int = 0
 ) -> str:
     """Hash of all that decides what the stages compute; what is cached under another key is another network's."""
     digest = hashlib.sha256()

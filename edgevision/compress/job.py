@@ -12,11 +12,13 @@ import numpy as np
 import onnx
 import torch
 
+from edgevision.compress.binary_stages import stage
 from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
+from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
 from edgevision.compress.qat import QatSettings
 from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.compress.quantize import quantize
@@ -30,10 +32,12 @@ from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
 from edgevision.progress import Progress
-from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe, TrainQuantized
+from edgevision.recipe import Binarize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe, TrainQuantized
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
+#: Binary layers of one-bit operands.
+ONE_BIT = tuple(name for name in BINARY if name not in WEIGHT_BINARY)
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
 NOISE_IMAGES, ACCURACY_IMAGES = 8, 256
 
@@ -77,7 +81,8 @@ class Job:
         self.original = self.graph = onnx.ModelProto()
 
     def apply_steps(self) -> None:
-        """Export the float graph and apply the steps to it in order."""
+        """Train what the recipe trains, export the graph of that and apply the other steps to it in order."""
+        self._train()
         self.original, facts = self.work.graph("float", self._float)
         self.graph, self.max_abs_error = self.original, facts.max_abs_error
         refuse_unknown(self.original.graph, self.keep_fp)
@@ -85,8 +90,12 @@ class Job:
             scoring_of(self.data, next(iter(self.data.splits))).refuse(
                 self._output, f"{self.model.name} on {self.data.spec}"
             )
-        self.float_accuracy = self.accuracy = self.measured("float", self.original)
+        self.accuracy = self.measured("float", self.original)
+        if self.float_accuracy is None:
+            self.float_accuracy = self.accuracy
         for position, step in enumerate(self.recipe.steps):
+            if isinstance(step, Binarize):
+                continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
                 continue
@@ -95,6 +104,29 @@ class Job:
             self.graph, done = self.work.graph(f"step{position}", lambda s=step, make=make: make(s))  # type: ignore[misc]
             self.accuracy = self.measured("quantised", self.graph)
             self._record(str(type(step).__struct_config__.tag), done, before)
+
+    def _train(self) -> None:
+        """Take the network through the stages that binarise it; the float network is their teacher."""
+        stages = [(position, step) for position, step in enumerate(self.recipe.steps) if isinstance(step, Binarize)]
+        if not stages or self.data is None:
+            return
+        teacher = self.model
+        self.original, facts = self.work.graph("teacher", lambda: self._exported(teacher, "float graph exported"))
+        self.float_accuracy = self.accuracy = self.measured("teacher", self.original)
+        for position, step in stages:
+            before, name = self.accuracy, f"stage{position}"
+            self.model, change = stage(
+                self.model, teacher, step, self.data, folder=self.work.folder, name=name, seed=self.seed,
+                progress=self.progress,
+            )  # fmt: skip
+            self.graph, facts = self.work.graph(name, lambda c=change: self._exported(self.model, *c))  # type: ignore[misc]
+            self.accuracy = self.measured(name, self.graph)
+            self._record("binarize", facts, before)
+
+    def _exported(self, model: Model, change: str, *notes: str) -> tuple[onnx.ModelProto, Facts]:
+        began = time.monotonic()
+        exported = self.export(model)
+        return exported.graph, Facts(change, notes, exported.max_abs_error, time.monotonic() - began)
 
     def _float(self) -> tuple[onnx.ModelProto, Facts]:
         """Fold, where the recipe says so, and export."""
@@ -211,7 +243,7 @@ class Job:
         """Sensitivity of each quantised operator; empty when nothing is quantised or there are no images."""
         if self.data is None or "calibration" not in self.data.splits or not quantised_operators(self.graph.graph):
             return ()
-        if self.recipe.trains():
+        if any(isinstance(step, TrainQuantized) for step in self.recipe.steps):
             # A layer trained in few bits has no float twin to be compared with.
             return ()
         images = np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=NOISE_IMAGES)])
@@ -274,7 +306,7 @@ class Job:
 def float_operators(graph: onnx.GraphProto) -> dict[str, int]:
     """Operators, with their number, that read nothing quantised: float arithmetic, alone or behind an integer operator.
 
-    Data movements on integers are none of them.
+    Data movements on integers and binary layers that sign what they read are none of them.
     """
     integer: set[str] = set()
     floats: Counter[str] = Counter()
@@ -282,6 +314,8 @@ def float_operators(graph: onnx.GraphProto) -> dict[str, int]:
         quantiser = node.op_type in ("QuantizeLinear", "DequantizeLinear")
         if quantiser or (node.op_type in MOVES and node.input[0] in integer):
             integer.update(node.output)
+        elif node.op_type in ONE_BIT:
+            continue
         elif not integer.intersection(node.input):
             floats[node.op_type] += 1
     return dict(sorted(floats.items()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from edgevision.compress.layers import weight_of
-from edgevision.compress.onnxgraph import SQUARE, WEIGHT_SLOTS, WEIGHTED, Index
+from edgevision.compress.onnxgraph import BINARY, SQUARE, WEIGHT_BINARY, WEIGHT_SLOTS, WEIGHTED, Index, attribute
 
 #: Element sizes in bits of the types weights are stored in.
 _BITS: dict[int, int] = {
@@ -26,14 +26,14 @@ _BITS: dict[int, int] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, Gemm, MatMul, ConvTranspose or SquareDeformConv.
+    """One Conv, Gemm, MatMul, ConvTranspose, SquareDeformConv or binary layer.
 
     Attributes:
         name, op_type: of the node.
         macs: multiply-accumulates for one image.
         parameters: elements of its weight and bias.
         weight_bytes: bytes of the weight and what it is dequantised with, as stored; a shared weight counts for each.
-        dtype: numpy name of the stored weight: "float32", "int8"; "" when both operands are computed.
+        dtype: numpy name of the stored weight: "float32", "int8", or "bit"; "" when both operands are computed.
         integer: whether both operands are quantised, so that the sum can be one of integers.
     """
 
@@ -73,9 +73,11 @@ def measure(model: onnx.ModelProto) -> Measured:
     shapes = _shapes(model.graph)
     steering = _quantiser_parameters(model.graph)
     stored = [t for t in model.graph.initializer if t.data_type in _BITS]
-    layers = tuple(_layer(node, index, shapes) for node in model.graph.node if node.op_type in WEIGHTED)
+    layers = tuple(_layer(node, index, shapes) for node in model.graph.node if node.op_type in (*WEIGHTED, *BINARY))
+    # A byte of bits is eight weights, but at the end of a row.
+    packed = {node.input[1]: _binary_weights(node, index) for node in model.graph.node if _packed(node)}
     return Measured(
-        parameters=sum(math.prod(t.dims) for t in stored if t.name not in steering),
+        parameters=sum(packed.get(t.name, math.prod(t.dims)) for t in stored if t.name not in steering),
         macs=sum(layer.macs for layer in layers),
         weight_bytes=sum(_bytes(t) for t in stored),
         layers=layers,
@@ -88,7 +90,33 @@ def _bytes(tensor: onnx.TensorProto) -> int:
 
 def _quantiser_parameters(graph: onnx.GraphProto) -> set[str]:
     quantisers = ("QuantizeLinear", "DequantizeLinear")
-    return {name for node in graph.node if node.op_type in quantisers for name in node.input[1:]}
+    scales = {node.input[2] for node in graph.node if _packed(node)}
+    return scales | {name for node in graph.node if node.op_type in quantisers for name in node.input[1:]}
+
+
+def _packed(node: onnx.NodeProto) -> bool:
+    return node.op_type in BINARY and attribute(node, "K", 0) > 0
+
+
+def _binary_weights(node: onnx.NodeProto, index: Index) -> int:
+    return index.constants[node.input[1]].dims[0] * attribute(node, "K", 0)
+
+
+def _binary_layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]]) -> Layer:
+    made = math.prod(shapes.get(node.output[0], ()))
+    quantised = index.made_by(node.input[0], "DequantizeLinear") is not None
+    if not _packed(node):
+        # Two products, of queries with keys and of what is kept with values.
+        return Layer(node.name, node.op_type, 2 * made * shapes[node.input[1]][-2], 0, 0, "", True)
+    return Layer(
+        name=node.name,
+        op_type=node.op_type,
+        macs=made * attribute(node, "K", 0),
+        parameters=_binary_weights(node, index) + math.prod(index.constants[node.input[3]].dims),
+        weight_bytes=sum(_bytes(index.constants[name]) for name in node.input[1:3]),
+        dtype="bit",
+        integer=quantised or node.op_type not in WEIGHT_BINARY,
+    )
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
@@ -99,6 +127,8 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def _layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]]) -> Layer:
+    if node.op_type in BINARY:
+        return _binary_layer(node, index, shapes)
     weight, slot = weight_of(node, index), WEIGHT_SLOTS[node.op_type]
     dequantize = index.made_by(node.input[slot], "DequantizeLinear")
     parts = [weight] if weight else []

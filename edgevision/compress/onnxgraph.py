@@ -17,6 +17,9 @@ SQUARE = "SquareDeformConv"
 #: Operators with a weight, and which of their inputs that is.
 WEIGHT_SLOTS = {"Conv": 1, "Gemm": 1, "MatMul": 1, "ConvTranspose": 1, SQUARE: 2}
 WEIGHTED = tuple(WEIGHT_SLOTS)
+#: The functions of layers of one-bit weights (`graph.binary`): those whose activations are as they are, and all.
+WEIGHT_BINARY = ("BinaryWeightLinear", "BinaryWeightConv")
+BINARY = ("BinaryLinear", "BinaryConv", *WEIGHT_BINARY, "BinaryAttention")
 
 
 @dataclass(frozen=True)

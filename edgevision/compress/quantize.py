@@ -12,6 +12,7 @@ import onnx
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+from edgevision.compress.binary_standins import put_back_binary, stand_in_binary
 from edgevision.compress.calibration import Calibration
 from edgevision.compress.canonical import canonical
 from edgevision.compress.layers import refuse_unknown, weighted_layers
@@ -67,7 +68,7 @@ def quantize(
         )
     name = model.graph.input[0].name
     shown = copy_of(model)
-    floats = [*keep_fp, *wide_sums(model.graph), *stand_in(shown)]
+    floats = [*keep_fp, *wide_sums(model.graph), *stand_in(shown), *stand_in_binary(shown)]
     stream = Calibration(images, name, step.calibration_images, progress)
     if not len(stream):
         raise UsageError("expected images to calibrate on, got none", fix="add --data NAME")
@@ -89,4 +90,5 @@ def quantize(
             ),
         )
     put_back(quantised, model, keep_fp=tuple(keep_fp))
+    put_back_binary(quantised, model)
     return canonical(quantised, expected=[name for name in weighted_layers(model.graph) if name not in keep_fp])

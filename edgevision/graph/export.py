@@ -18,7 +18,7 @@ from edgevision.compress.qat import QatNetwork
 from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
 from edgevision.errors import Mismatch, Unsupported
-from edgevision.graph import reference, square
+from edgevision.graph import binaryfunctions, reference, square
 from edgevision.graph.fold import fold_constants, fold_layer_scales
 from edgevision.graph.from_qat import qdq_graph
 from edgevision.graph.naming import name_by_module
@@ -33,6 +33,8 @@ OPSET = 20
 RELATIVE_TOLERANCE = 1e-4
 #: Largest difference of a network trained quantised to its file, on noise, as a share of the output's spread.
 QUANTISED_TOLERANCE = 0.25
+#: The same for networks that sign what they compute: rounding that takes a value across zero turns a whole bit.
+BINARY_TOLERANCE = 0.1
 
 _LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
@@ -63,7 +65,7 @@ def export(model: Model) -> Exported:
     if model.onnx is not None:
         graph, notes = admitted(model.onnx, model.input)
         before = _run(model.onnx, _images(model))
-        return Exported(graph, _agreement(before, _run(graph, _images(model)), model.name), notes)
+        return Exported(graph, _agreement(before, _run(graph, _images(model)), model.name, _tolerance(graph)), notes)
     if model.module is None:
         raise Unsupported("expected a torch module or an ONNX graph, got a model with neither", where=model.name)
     if isinstance(model.module, QatNetwork):
@@ -72,7 +74,7 @@ def export(model: Model) -> Exported:
     graph = _from_torch(model, model.module)
     with torch.no_grad():
         expected = [model.module(torch.from_numpy(image)).numpy() for image in _images(model)]
-    return Exported(graph, _agreement(expected, _run(graph, _images(model)), model.name))
+    return Exported(graph, _agreement(expected, _run(graph, _images(model)), model.name, _tolerance(graph)))
 
 
 def _trained_quantised(model: Model, network: QatNetwork) -> Exported:
@@ -150,6 +152,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     fold_constants(graph.graph)
     fold_layer_scales(graph.graph)
     square.declare(graph)
+    binaryfunctions.declare(graph)
     return finished(graph)
 
 
@@ -179,13 +182,18 @@ def _run(graph: onnx.ModelProto, images: list[np.ndarray]) -> list[np.ndarray]:
         raise Unsupported(f"onnxruntime cannot run the graph: {error}", where=graph.graph.name) from error
 
 
-def _agreement(expected: list[np.ndarray], got: list[np.ndarray], name: str) -> float:
+def _tolerance(graph: onnx.ModelProto) -> float:
+    binary = any(node.op_type in binaryfunctions.OPERATORS for node in graph.graph.node)
+    return BINARY_TOLERANCE if binary else RELATIVE_TOLERANCE
+
+
+def _agreement(expected: list[np.ndarray], got: list[np.ndarray], name: str, tolerance: float) -> float:
     error = max(float(np.abs(e - g).max()) for e, g in zip(expected, got, strict=True))
     largest = max(float(np.abs(e).max()) for e in expected)
-    if not error <= RELATIVE_TOLERANCE * largest + 1e-6:
+    if not error <= tolerance * largest + 1e-6:
         raise Mismatch(
             f"the exported graph does not compute what the network does: largest difference {error:.3g}, "
-            f"expected at most {RELATIVE_TOLERANCE:g} of the largest output {largest:.3g}",
+            f"expected at most {tolerance:g} of the largest output {largest:.3g}",
             where=name,
             fix="is the network deterministic and in eval mode? otherwise report this with the network",
         )

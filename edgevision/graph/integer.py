@@ -32,6 +32,7 @@ import numpy as np
 from edgevision.errors import Unsupported
 from edgevision.graph import borders, byteline, byterules, linear, numerics, squarerule
 from edgevision.graph.affine import as_product_and_sum
+from edgevision.graph.binarylayers import binary_layers
 from edgevision.graph.bytefunction import byte_function
 from edgevision.graph.bytesteps import Line
 from edgevision.graph.dilations import DOMAIN as FUSED
@@ -50,7 +51,7 @@ def integerize(graph: Graph) -> Graph:
     Raises:
         Unsupported: a quantiser the integer arithmetic cannot express; all of them are named.
     """
-    return _Integerizer(placed(as_product_and_sum(byte_dilations(graph)))).run()
+    return _Integerizer(placed(as_product_and_sum(byte_dilations(binary_layers(graph))))).run()
 
 
 class _Integerizer:

@@ -47,6 +47,8 @@ def _owner(node: onnx.NodeProto) -> str | None:
     """The module whose weight the node multiplies by."""
     slot = WEIGHT_SLOTS.get(node.op_type, len(node.input))
     weight = node.input[slot] if slot < len(node.input) else ""
+    if node.domain and len(node.input) > 1 and node.input[1].endswith(".packed"):
+        return node.input[1].removesuffix(".packed")
     return weight.removesuffix(".weight") if weight.endswith(".weight") else None
 
 
@@ -59,7 +61,7 @@ def _module_name(node: onnx.NodeProto) -> str | None:
     path, operation = scopes[-2], re.sub(r"_\d+$", "", scopes[-1])
     parent = classes[-2]
     is_layer = parent.startswith("torch.nn.modules.") and not parent.endswith(_CONTAINER)
-    if is_layer and path:
+    if path and (is_layer or operation == "_symbolic"):
         return path
     return f"{path}.{operation}" if path else operation
 

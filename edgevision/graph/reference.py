@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from edgevision.graph import ir, numerics
+from edgevision.graph import binary, ir, numerics
 from edgevision.graph.functions import function_of
 from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import integerize
@@ -297,7 +297,21 @@ def _byte_weight(node: Node, x: np.ndarray) -> np.ndarray:
     return y * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
 
 
+def _binary_layer(node: Node, x: np.ndarray, packed: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    run = binary.conv if node.op == "BinaryConv" else binary.linear
+    return run(x, packed, scale, bias, int(node.get("K")))
+
+
+def _binary_attention(
+    node: Node, q: np.ndarray, k: np.ndarray, v: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
+    return binary.attention(q, k, v, bias, scale=float(node.get("scale")), beta=float(node.get("beta", 0.25)))
+
+
 _HANDLERS: dict[str, Any] = {
+    "BinaryLinear": _binary_layer,
+    "BinaryConv": _binary_layer,
+    "BinaryAttention": _binary_attention,
     "Quantize": _quantize,
     "Dequantize": _dequantize,
     "IntConv": _int_conv,

@@ -134,6 +134,10 @@ class Builder:
                 storage = self.values[tensor]["planes"].storage
                 self.values[tensor]["rows"] = Value(storage, str(array.dtype), "rows", channels)
 
+    def readers(self, tensor: str) -> list[Node]:
+        """The nodes that read a tensor; none when the graph returns it, for then it has to be there whole."""
+        return [] if tensor in self.graph.outputs else self._readers.get(tensor, [])
+
     def sole_reader(self, tensor: str) -> Node | None:
         """The one node that reads a tensor; None when several do or the graph returns it."""
         readers = self._readers.get(tensor, [])

@@ -1,0 +1,129 @@
+"""Layers of one-bit weights and activations, compiled: the bits of the numpy reference, on every core."""
+
+import numpy as np
+import pytest
+from helpers import binaries
+from helpers.execution import run_on
+from helpers.walking import HOST, walk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from edgevision import compiler, target
+from edgevision.errors import Unsupported
+from edgevision.graph import binary, reference
+from edgevision.machine import resolve
+
+#: This machine stands in for the first three, and emulators for the others.
+HERE = ["host", "x86-64-avx512", "x86-64-avx2"]
+BOARDS = ["rpi4", "rpi3", "zynq7020-ps"]
+
+
+@given(st.integers(0, 999), st.integers(1, 140), st.integers(1, 75), st.integers(1, 30), st.integers(1, 2))
+@settings(max_examples=10, deadline=None)
+def test_linear_layers_of_any_shape(seed, depth, channels, rows, batch):
+    x = binaries.values(seed, (batch, rows, depth))
+    weights = binaries.weights(seed, depth, channels)
+    (got,) = walk(binaries.layer("BinaryLinear", x, *weights, depth), x)
+    np.testing.assert_array_equal(got, binaries.expected("BinaryLinear", x, *weights, depth))
+
+
+#: (operator, shape of x, channels): depths that are no multiple of 8, 32 or 64, more words than a byte can count.
+CHOSEN = [
+    ("BinaryLinear", (2, 13, 75), 41),
+    ("BinaryLinear", (1, 3, 1100), 20),
+    ("BinaryLinear", (1, 1, 5), 1),
+    ("BinaryConv", (2, 48, 5, 3), 33),
+]
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("case", CHOSEN)
+def test_layers_on_cores_of_this_machine(name, case):
+    op, shape, channels = case
+    depth = shape[1] if op == "BinaryConv" else shape[-1]
+    x, weights = binaries.values(1, shape), binaries.weights(2, depth, channels)
+    (got,) = walk(binaries.layer(op, x, *weights, depth), x, target=resolve(target.load(name)))
+    np.testing.assert_array_equal(got, binaries.expected(op, x, *weights, depth))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("case", [CHOSEN[1], CHOSEN[3]])
+def test_layers_on_every_architecture(name, case):
+    op, shape, channels = case
+    shape = (1, *shape[1:])
+    depth = shape[1] if op == "BinaryConv" else shape[-1]
+    x, weights = binaries.values(1, shape), binaries.weights(2, depth, channels)
+    program = compiler.compile_graph(binaries.layer(op, x, *weights, depth), resolve(target.load(name)))
+    np.testing.assert_array_equal(run_on(program, x), binaries.expected(op, x, *weights, depth))
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("between", [(), ("Gelu",), ("Add", "Gelu"), ("Mul", "Relu", "Add"), ("HardSwish",)])
+@pytest.mark.parametrize(("depth", "hidden"), [(70, 41), (64, 152)])
+def test_signs_are_decided_by_counts_where_nothing_else_is_read(name, between, depth, hidden):
+    model, x = binaries.network(1, 9, depth, hidden, between=between, batch=2)
+    (got,) = walk(model, x, target=resolve(target.load(name)))
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+    steps = [step.label for step in compiler.compile_graph(model, HOST).steps]
+    assert any(label.startswith("fc1") and label.endswith("signs") for label in steps) or "Relu" in between
+
+
+def test_a_gelu_far_below_zero_is_a_zero_whose_sign_is_positive():
+    model, x = binaries.network(2, 5, 64, 32)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("s0", "b0"):
+            tensor.CopyFrom(numpy_helper.from_array(np.full(32, 2.0, np.float32), tensor.name))
+    (got,) = walk(model, x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+
+
+def attention_case(seed, batch, heads, tokens, width, masking):
+    q, k, v = (binaries.values(seed + i, (batch, heads, tokens, width)) for i in range(3))
+    if masking is None:
+        return q, k, v, None
+    bias = np.random.default_rng(seed).standard_normal((1, heads, tokens, tokens)).astype(np.float32)
+    if masking != "bias":
+        bias[:, :, : tokens // 2, tokens // 2 :] = -100 if masking == "-100" else -np.inf
+        bias[:, :, -1] = -100
+    return q, k, v, bias
+
+
+def check_attention(q, k, v, bias, run):
+    scale = q.shape[3] ** -0.5
+    got = run(binaries.attention(q, k, v, bias, scale))
+    np.testing.assert_array_equal(got, binary.attention(q, k, v, bias, scale=scale))
+
+
+@given(
+    st.integers(0, 999), st.integers(1, 2), st.integers(1, 3), st.integers(1, 70), st.integers(1, 70),
+    st.sampled_from([None, "bias", "-100", "-inf"]),
+)  # fmt: skip
+@settings(max_examples=10, deadline=None)
+def test_attention_of_any_shape(seed, batch, heads, tokens, width, masking):
+    q, k, v, bias = attention_case(seed, batch, heads, tokens, width, masking)
+    check_attention(q, k, v, bias, lambda model: walk(model, q, k, v)[0])
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("masking", [None, "-inf"])
+@pytest.mark.parametrize(("tokens", "width"), [(49, 32), (66, 75), (5, 8)])
+def test_attention_on_cores_of_this_machine(name, masking, tokens, width):
+    q, k, v, bias = attention_case(1, 2, 2, tokens, width, masking)
+    check_attention(q, k, v, bias, lambda model: walk(model, q, k, v, target=resolve(target.load(name)))[0])
+
+
+@pytest.mark.parametrize(("op", "shape"), [("BinaryWeightLinear", (2, 9, 45)), ("BinaryWeightConv", (1, 45, 4, 3))])
+def test_layers_of_one_bit_weights_alone(op, shape):
+    x, (packed, scale, bias) = binaries.values(3, shape), binaries.weights(4, 45, 21)
+    scale[0] = 0
+    (got,) = walk(binaries.layer(op, x, packed, scale, bias, 45), x)
+    np.testing.assert_allclose(got, binaries.expected(op, x, packed, scale, bias, 45), rtol=1e-5, atol=1e-5)
+
+
+def test_every_layer_that_does_not_fit_is_named_with_its_reason():
+    x, (packed, scale, bias) = binaries.values(1, (1, 4, 20)), binaries.weights(2, 20, 6)
+    scale[3] = np.nan
+    model = binaries.layer("BinaryLinear", x, packed[:, :2], scale, bias, 20)
+    with pytest.raises(Unsupported, match=r"(?s)'layer': expected packed weights uint8 \(6, 3\).*scale is not finite"):
+        compiler.check(model, HOST)

@@ -1,0 +1,79 @@
+"""Models of one binary layer each, for the tests of graph.binary and of the kernels."""
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from edgevision.graph import binary, binaryfunctions
+
+
+def finished(nodes, feeds, output_shape, constants, opset=20):
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "binary",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in feeds.items()],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, output_shape)],
+            [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=10,
+    )
+    binaryfunctions.declare(model)
+    return model
+
+
+def weights(seed, depth, channels):
+    """Packed weights, scale (some negative) and bias."""
+    rng = np.random.default_rng(seed)
+    packed = binary.pack_bits(rng.standard_normal((channels, depth)))
+    return packed, rng.standard_normal(channels).astype(np.float32), rng.standard_normal(channels).astype(np.float32)
+
+
+def values(seed, shape):
+    """Normal values with zeros of both signs among them."""
+    x = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    flat = x.reshape(-1)
+    flat[::7], flat[3::11] = 0.0, -0.0
+    return x
+
+
+def layer(op, x, packed, scale, bias, depth):
+    node = binaryfunctions.layer(op, ["x", "packed", "scale", "bias"], "y", depth, "layer")
+    channels = len(packed)
+    shape = (x.shape[0], channels, *x.shape[2:]) if op.endswith("Conv") else (*x.shape[:-1], channels)
+    return finished([node], {"x": x}, shape, {"packed": packed, "scale": scale, "bias": bias})
+
+
+def attention(q, k, v, bias, scale, beta=0.25):
+    node = binaryfunctions.attention(["q", "k", "v", *([] if bias is None else ["bias"])], "y", scale, beta, "attn")
+    return finished(
+        [node], {"q": q, "k": k, "v": v}, (*q.shape[:3], v.shape[3]), {} if bias is None else {"bias": bias}
+    )
+
+
+def expected(op, x, packed, scale, bias, depth):
+    """What `layer` computes, by the numpy reference."""
+    run = binary.conv if op.endswith("Conv") else binary.linear
+    return run(x, packed, scale, bias, depth, signed=op in binary.SIGNED_LAYERS)
+
+
+def network(seed, rows, depth, hidden, *, between=("Gelu",), batch=1):
+    """A layer norm, a binary layer, operators between, and another binary layer with a residual: (model, x)."""
+    x = values(seed, (batch, rows, depth))
+    first, second = weights(seed, depth, hidden), weights(seed + 1, hidden, depth)
+    constants = {f"{name}{i}": a for i, w in enumerate((first, second)) for name, a in zip("psb", w, strict=True)}
+    rng = np.random.default_rng(seed)
+    constants |= {"gamma": rng.standard_normal(depth).astype(np.float32), "beta": values(seed, (depth,))}
+    constants["shift"] = rng.standard_normal(hidden).astype(np.float32)
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "gamma", "beta"], ["n"], name="norm", axis=-1),
+        binaryfunctions.layer("BinaryLinear", ["n", "p0", "s0", "b0"], "h0", depth, "fc1"),
+    ]
+    for index, op in enumerate(between):
+        more = ["shift"] if op in ("Add", "Mul") else []
+        nodes.append(helper.make_node(op, [f"h{index}", *more], [f"h{index + 1}"], name=f"{op}{index}"))
+    nodes += [
+        binaryfunctions.layer("BinaryLinear", [f"h{len(between)}", "p1", "s1", "b1"], "z", hidden, "fc2"),
+        helper.make_node("Add", ["x", "z"], ["y"], name="residual"),
+    ]
+    return finished(nodes, {"x": x}, x.shape, constants), x
