@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     tables = {borders: convergence(borders) for borders in ("fixed", "free")}  # type: ignore[arg-type]
-    print(f"standing wave ({ALONG_X}, {ALONG_Y}), speed {SPEED}, after {SECONDS} s, Courant number {COURANT} of the bound")
+    print(
+        f"standing wave ({ALONG_X}, {ALONG_Y}), speed {SPEED}, after {SECONDS} s, Courant number {COURANT} of the bound"
+    )
     print("| borders | cells | steps | relative L2 error | order | energy drift |\n|---|---:|---:|---:|---:|---:|")
     for borders, rows in tables.items():
         for row in rows:

@@ -94,9 +94,9 @@ def slug(text: str) -> str:
     ('cats-and-dogs', 'my-net', 'w8+w8a8')
     """
     name = text.rstrip("/").rsplit("/", 1)[-1] if "/" in text else text
-    for suffix in (".onnx", ".pt2", ".tar.gz", ".tgz"):
+    for suffix in (".onnx", ".pt2", ".tar.gz", ".tgz", ".toml"):
         name = name.removesuffix(suffix)
-    name = name.rsplit(":", 1)[-1] if name.startswith(("folder:", "imagenet:", "voc:", "coco:")) else name
+    name = name.rsplit(":", 1)[-1] if name.startswith(("folder:", "imagenet:", "voc:", "coco:", "wave:")) else name
     return re.sub(r"[^A-Za-z0-9_.+@]+", "-", name).strip("-.") or "unnamed"
 
 

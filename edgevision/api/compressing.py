@@ -43,8 +43,8 @@ def compress(
     Args:
         model: a name of the zoo, or the path of an `.onnx` or `.pt2` file.
         recipe: a recipe's name, or several joined with "+".
-        data: "digits", "folder:PATH" or "imagenet:PATH", or for a detector "shapes", "voc:PATH" or "coco:PATH", to
-            calibrate on and to measure accuracy with. Without it, the data the weights in `out` were trained on.
+        data: "digits", "folder:PATH" or "imagenet:PATH", for a detector "shapes", "voc:PATH" or "coco:PATH", for fields
+            "wave" or "wave:FILE.toml", to calibrate on and to measure accuracy with. Without it, the data the weights in `out` were trained on.
         weights: a checkpoint; without it, what `train` left in `out`.
         random_weights: use none, to look at size and speed alone.
         keep_fp: layers to leave in float.
@@ -73,7 +73,7 @@ def compress(
         refuse_other_data(name, data)
     origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
     spec = data or origin.data
-    network, images = _opened(name, origin.weights, spec, image_size, seed)
+    network, images = _opened(name, origin.weights, spec, image_size, seed, progress)
     return apply(
         network,
         chosen,
@@ -94,13 +94,18 @@ def compress(
 
 
 def _opened(
-    name: str, weights: Path | Literal["random"] | None, data: str | None, image_size: int | None, seed: int
+    name: str,
+    weights: Path | Literal["random"] | None,
+    data: str | None,
+    image_size: int | None,
+    seed: int,
+    progress: Progress,
 ) -> tuple[Model, AnySet | None]:
     """The network, and the data prepared the way the network wants it."""
     from edgevision import zoo
     from edgevision.data import open_set
 
-    images = open_set(data) if data else None
+    images = open_set(data, progress=progress) if data else None
     network = zoo.load_model(
         name,
         classes=images.classes if images else (),
@@ -110,7 +115,7 @@ def _opened(
         seed=seed,
     )
     if data and images and images.preprocessing != network.preprocessing:
-        images = open_set(data, network.preprocessing)
+        images = open_set(data, network.preprocessing, progress=progress)
     return network, images
 
 

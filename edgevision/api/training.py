@@ -55,8 +55,8 @@ def train(
 
     Args:
         model: a name of the zoo.
-        data: "digits", "folder:PATH" or "imagenet:PATH"; for a detector "shapes", "voc:PATH" or "coco:PATH". Without
-            it, what is built in.
+        data: "digits", "folder:PATH" or "imagenet:PATH"; for a detector "shapes", "voc:PATH" or "coco:PATH"; for
+            fields "wave" or "wave:FILE.toml". Without it, what is built in.
         epochs: passes over the train split; without it, what suits the data.
         batch: images of one step, over all processes; without it 32 (digits), 16 (images with boxes) or
             64, or all images if they are fewer.
@@ -88,7 +88,7 @@ def train(
     path, checkpoint = workspace.weights(name, data), workspace.checkpoint(name, data)
     # With --resume and no state the training is finished: the weights are what it would give.
     refuse_overwrite(path, overwrite=overwrite or (resume and checkpoint.exists()))
-    images = open_set(data)
+    images = open_set(data, progress=progress)
     network = zoo.load_model(
         name,
         classes=images.classes,
@@ -98,7 +98,7 @@ def train(
         seed=seed,
     )
     if network.preprocessing != images.preprocessing:
-        images = open_set(data, network.preprocessing)
+        images = open_set(data, network.preprocessing, progress=progress)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = fitted(default_settings(name, data), len(images.split("train")), processes=world, batch=batch, lr=lr)
     settings = msgspec.structs.replace(settings, epochs=epochs or settings.epochs, threads=threads or settings.threads)

@@ -16,14 +16,14 @@ from edgevision.cli.console import duration
 @click.option("--model", required=True, help="A network of the zoo (edgevision list models).")
 @click.option(
     "--data",
-    help="digits, folder:PATH or imagenet:PATH; for a detector shapes, voc:PATH or coco:PATH.  "
-    "[default: digits or shapes]",
+    help="digits, folder:PATH or imagenet:PATH; for a detector shapes, voc:PATH or coco:PATH; for fields wave or "
+    "wave:FILE.toml.  [default: digits, shapes or wave]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: suits the data]")
 @click.option(
     "--batch",
     type=click.IntRange(2),
-    help="Images of one step.  [default: 32 for digits, 16 with boxes, else 64; or all]",
+    help="Images of one step.  [default: 32 for digits, 16 with boxes or fields, else 64; or all]",
 )
 @click.option(
     "--lr",

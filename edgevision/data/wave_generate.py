@@ -10,13 +10,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import numpy as np
 
 from edgevision.cache import Cache
 from edgevision.data.wave_mesh import Mesh
 from edgevision.data.wave_scene import draw_scene
 from edgevision.data.wave_solver import Waves
-from edgevision.data.wave_spec import PAST, WaveSpec
+from edgevision.data.wave_spec import WaveSpec
 from edgevision.progress import Progress, silent
 
 #: The default set takes 71 MiB.
@@ -28,7 +29,7 @@ class Trajectory:
     """Waves recorded at even intervals, after their sources fell silent.
 
     Attributes:
-        fields: float32 (frames, side, side), scaled so that the root mean square of the first `PAST` is 1.
+        fields: float32 (frames, side, side).
         speed: float32 (side, side).
     """
 
@@ -40,13 +41,10 @@ def trajectory(spec: WaveSpec, number: int) -> Trajectory:
     """Compute trajectory `number`; the same on every machine up to rounding."""
     mesh = spec.mesh()
     points = _recorded(mesh, spec)
-    waves, every, scene_speed = start(spec, number, mesh)
+    waves, every, speed = start(spec, number, mesh)
     fields = waves.record(spec.frames, every, lambda u: u[points].astype(np.float32))
-    scale = float(np.sqrt(np.mean(fields[:PAST].astype(np.float64) ** 2)))
     shape = (spec.side, spec.side)
-    return Trajectory(
-        (fields / np.float32(scale or 1.0)).reshape(-1, *shape), scene_speed[points].astype(np.float32).reshape(shape)
-    )
+    return Trajectory(fields.reshape(-1, *shape), speed[points].astype(np.float32).reshape(shape))
 
 
 def start(spec: WaveSpec, number: int, mesh: Mesh) -> tuple[Waves, int, np.ndarray]:
@@ -62,7 +60,7 @@ def start(spec: WaveSpec, number: int, mesh: Mesh) -> tuple[Waves, int, np.ndarr
 
 
 def trajectories(spec: WaveSpec, *, processes: int | None = None, progress: Progress = silent) -> list[Trajectory]:
-    """All trajectories of `spec`, those of the cache as they are, the others computed and kept.
+    """The trajectories of `spec.numbers`, those of the cache as they are, the others computed and kept.
 
     Args:
         processes: that compute; as many as there are cores without it. Their number changes no bit.
@@ -73,15 +71,16 @@ def trajectories(spec: WaveSpec, *, processes: int | None = None, progress: Prog
     """
     spec.check()
     cache = Cache("waves", most_bytes=_MOST_BYTES)
-    found = [_read(cache.get(_key(spec, number)), spec) for number in range(spec.trajectories)]
-    missing = [number for number, one in enumerate(found) if one is None]
-    for done, (number, made) in enumerate(_computed(spec, missing, processes), 1):
-        found[number] = made
-        cache.put(_key(spec, number), made.speed.tobytes() + made.fields.tobytes())
-        progress("compute waves", len(found) - len(missing) + done, len(found))
+    found = {number: _read(cache.get(_key(spec, number)), spec) for number in spec.numbers}
+    made = {number: one for number, one in found.items() if one is not None}
+    missing = [number for number in found if number not in made]
+    for number, one in _computed(spec, missing, processes):
+        made[number] = one
+        cache.put(_key(spec, number), one.speed.tobytes() + one.fields.tobytes())
+        progress("compute waves", len(made), len(found))
     if missing:
         cache.trim()
-    return [one for one in found if one is not None]
+    return [made[number] for number in spec.numbers]
 
 
 def _computed(spec: WaveSpec, numbers: list[int], processes: int | None) -> Iterator[tuple[int, Trajectory]]:
@@ -90,8 +89,8 @@ def _computed(spec: WaveSpec, numbers: list[int], processes: int | None) -> Iter
         for number in numbers:
             yield number, trajectory(spec, number)
         return
-    # Forked children would inherit the threads of torch in whatever state they are.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # Forked: what computes is imported already, and a caller's script needs no guard around its main part.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
         try:
             yield from zip(numbers, pool.map(partial(trajectory, spec), numbers), strict=True)
         except BaseException:
@@ -100,7 +99,9 @@ def _computed(spec: WaveSpec, numbers: list[int], processes: int | None) -> Iter
 
 
 def _key(spec: WaveSpec, number: int) -> str:
-    return hashlib.sha256(f"{spec.sha256}/{number}".encode()).hexdigest()
+    """How many trajectories there are changes none of them."""
+    alone = msgspec.structs.replace(spec, train=0, test=0)
+    return hashlib.sha256(f"{alone.sha256}/{number}".encode()).hexdigest()
 
 
 def _read(entry: bytes | None, spec: WaveSpec) -> Trajectory | None:

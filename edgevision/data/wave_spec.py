@@ -17,6 +17,8 @@ from edgevision.errors import UsageError
 GENERATOR = 1
 #: Fields a network is given: an equation of second order in time needs two to know where the waves go.
 PAST = 2
+#: Number of the first scene to test on, beyond any to train on.
+_FIRST_TEST = 1 << 20
 #: Share of the CFL bound when no step is asked for.
 _COURANT = 0.9
 #: Values of all recorded fields; 4 GiB as they are stored.
@@ -62,9 +64,9 @@ class WaveSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return PAST + self.later * self.windows
 
     @property
-    def trajectories(self) -> int:
-        """All of them; those to train on come first."""
-        return self.train + self.test
+    def numbers(self) -> tuple[int, ...]:
+        """Of the scenes of all trajectories, those to train on first; more of these move none to test on."""
+        return (*range(self.train), *range(_FIRST_TEST, _FIRST_TEST + self.test))
 
     @property
     def sha256(self) -> str:
@@ -81,6 +83,11 @@ class WaveSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return math.ceil(self.interval / (_COURANT * bound))
         return round(self.interval / self.step)
 
+    def scaled(self, speed: np.ndarray) -> np.ndarray:
+        """Speeds as a network gets them: from -1 for the slowest to 1 for the fastest."""
+        middle, half = (self.slowest + self.fastest) / 2, (self.fastest - self.slowest) / 2
+        return (speed - np.float32(middle)) / np.float32(half or 1.0)
+
     def check(self) -> None:
         """Raise `UsageError` with everything that is wrong, before any work is done."""
         reasons = [
@@ -93,13 +100,13 @@ class WaveSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for name in ("interval", "slowest", "fastest", "frequency")
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0)
         ]
-        if self.trajectories < 1:
+        if self.train + self.test < 1:
             reasons.append("expected at least one trajectory in train or test, got none")
         if self.slowest > self.fastest:
             reasons.append(f"expected slowest to be at most fastest, got {self.slowest} and {self.fastest}")
         if any(border not in BORDERS for border in self.borders):
             reasons.append(f"expected one of {', '.join(BORDERS)} for each of {', '.join(SIDES)}, got {self.borders}")
-        values = self.trajectories * (self.frames + 1) * self.side**2
+        values = (self.train + self.test) * (self.frames + 1) * self.side**2
         if not reasons and values > _MOST_VALUES:
             reasons.append(f"expected at most {_MOST_VALUES:,} recorded values, got {values:,}")
         for wrong in (self._mesh_reason(), self._source_reason(), *([] if reasons else [self._step_reason()])):

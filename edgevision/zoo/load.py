@@ -14,7 +14,7 @@ from edgevision.config import nearest
 from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
-from edgevision.zoo import cas_vit, codenet, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin
+from edgevision.zoo import cas_vit, codenet, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin, wave_net
 from edgevision.zoo.exported import load_pt2
 from edgevision.zoo.family import Family, Wanted
 from edgevision.zoo.model import InputSpec, Model, Provenance
@@ -22,7 +22,7 @@ from edgevision.zoo.user import load_onnx
 from edgevision.zoo.weights import Checkpoint, load_weights, read_checkpoint
 
 FAMILIES: tuple[Family, ...] = (
-    *(file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin)),
+    *(file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin, wave_net)),
     *codenet.FAMILIES,
 )
 _FAMILY_OF = {name: family for family in FAMILIES for name in family.names}
@@ -53,8 +53,8 @@ def pretrained(name: str) -> bool:
 def metric_of(name_or_path: str) -> Metric | None:
     """What the accuracy of a network of the zoo is measured by; None for a file, of which the data says it.
 
-    >>> metric_of("cas_vit"), metric_of("codenet_a"), metric_of("net.onnx")
-    ('top-1', 'AP50', None)
+    >>> metric_of("cas_vit"), metric_of("codenet_a"), metric_of("wave_net"), metric_of("net.onnx")
+    ('top-1', 'AP50', 'fit', None)
     """
     family = _FAMILY_OF.get(full_name(name_or_path))
     return family.metric if family else None
