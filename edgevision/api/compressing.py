@@ -44,7 +44,8 @@ def compress(
         model: a name of the zoo, or the path of an `.onnx` or `.pt2` file.
         recipe: a recipe's name, or several joined with "+".
         data: "digits", "folder:PATH" or "imagenet:PATH", for a detector "shapes", "voc:PATH" or "coco:PATH", for fields
-            "wave" or "wave:FILE.toml", to calibrate on and to measure accuracy with. Without it, the data the weights in `out` were trained on.
+            "wave" or "wave:FILE.toml", to calibrate on and to measure accuracy with. Without it, the data the weights
+            in `out` were trained on.
         weights: a checkpoint; without it, what `train` left in `out`.
         random_weights: use none, to look at size and speed alone.
         keep_fp: layers to leave in float.

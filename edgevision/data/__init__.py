@@ -1,4 +1,4 @@
-"""Images with labels or boxes, or fields in time, how they are prepared, and how often a network is right about them."""
+"""Images with labels or boxes, or fields in time, how they are prepared, and how good a network is at them."""
 
 from edgevision.data.dataset import DataSet, Split
 from edgevision.data.detection import DetectionSet, DetectionSplit, Objects

@@ -40,7 +40,7 @@ def energies(fields: np.ndarray, speed: np.ndarray, interval: float) -> np.ndarr
     between = (fields[1:].astype(np.float64) + fields[:-1]) / 2
     along_y, along_x = np.gradient(between, width, axis=(1, 2))
     density = rate**2 + speed.astype(np.float64) ** 2 * (along_x**2 + along_y**2)
-    return density.sum(axis=(1, 2)) * width**2 / 2
+    return density.mean(axis=(1, 2)) / 2
 
 
 @dataclass(frozen=True)

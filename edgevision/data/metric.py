@@ -1,5 +1,5 @@
-"""What accuracy is measured by, in percent: top-1 where a network names an image, AP50 where it finds objects, fit where
-it predicts fields.
+"""What accuracy is measured by, in percent: top-1 of networks that name images, AP50 if they find objects, fit if
+they predict fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trajectories computed in parallel, each kept in the cache by the hash of its specification: what is there is reused."""
+"""Trajectories computed in parallel, each kept in the cache by its specification: what is there is reused."""
 
 from __future__ import annotations
 

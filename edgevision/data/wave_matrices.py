@@ -1,4 +1,4 @@
-"""Linear finite elements for d2u/dt2 = div(c^2 grad u) + f: stiffness, lumped mass and lumped damping of the borders."""
+"""Linear finite elements for d2u/dt2 = div(c^2 grad u) + f: stiffness, lumped mass, lumped damping of the borders."""
 
 from __future__ import annotations
 

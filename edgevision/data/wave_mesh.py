@@ -57,7 +57,7 @@ def triangulated_square(cells: int) -> Mesh:
     """
     if cells < 2:
         raise UsageError(
-            f"expected a mesh with nodes inside the square, got {cells} cells along a side: all nodes lie on the border",
+            f"expected a mesh with nodes inside the square, got {cells} along a side: all nodes lie on the border",
             fix="use at least 2 cells",
         )
     axis = np.linspace(0.0, 1.0, cells + 1)

@@ -1,4 +1,4 @@
-"""One random medium and its sources: a piecewise-constant speed with layers and discs, and bumps that start the waves."""
+"""One random medium and its sources: a piecewise-constant speed with a layer and discs, bumps that start the waves."""
 
 from __future__ import annotations
 

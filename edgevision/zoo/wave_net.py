@@ -42,7 +42,7 @@ class WaveNet(nn.Module):
 
     >>> net = WaveNet(later=4)
     >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(1, 3, 64, 64)).shape
-    (899108, torch.Size([1, 4, 64, 64]))
+    (597524, torch.Size([1, 4, 64, 64]))
     """
 
     def __init__(self, later: int, widths: tuple[int, ...] = WIDTHS) -> None:
@@ -58,10 +58,9 @@ class WaveNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        for module in self.modules():
-            if isinstance(module, _Residual):
-                # Branches start small, else the sums double the variance at every block.
-                nn.init.normal_(module.second.weight, std=0.2 * module.second.weight[0].numel() ** -0.5)
+        # Branches start small, else the sums double the variance at every block; and so does what is predicted.
+        for last in (self.head, *(block.second for block in (*self.encoder, *self.decoder))):
+            nn.init.normal_(last.weight, std=0.2 * last.weight[0].numel() ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, side, side), side a multiple of 8, to (N, later, side, side)."""

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.wave_convergence import convergence
 from scipy.sparse.linalg import eigsh
 
+from benchmarks.wave_convergence import convergence
 from edgevision.data.wave_matrices import assemble, element_stiffness
 from edgevision.data.wave_mesh import triangulated_square
 from edgevision.data.wave_solver import Source, Waves
@@ -125,7 +125,7 @@ def test_the_force_of_a_source_reaches_the_waves_and_ends():
 
 
 def test_a_mesh_without_inner_nodes_is_refused():
-    with pytest.raises(UsageError, match="nodes inside the square, got 1 cells"):
+    with pytest.raises(UsageError, match="nodes inside the square, got 1 along"):
         triangulated_square(1)
 
 
