@@ -32,11 +32,13 @@ def scaled(
     ratio = np.asarray(ratio, np.float64)
     if shift is None:
         shift = next((n for n in range(LARGEST_SHIFT, -1, -1) if np.rint(np.abs(ratio).max() * 2**n) <= _LARGEST), 0)
-    multiplier = np.rint(ratio * 2.0**shift)
+    # Odd, because then no sum but a multiple of 2^(shift - 1) is a tie, which other arithmetic rounds to even.
+    exact = ratio * 2.0**shift
+    multiplier = np.where(np.abs(exact) < 0.5, 0.0, 2 * np.floor(exact / 2) + 1)
     total = weight.reshape(len(weight), -1).astype(np.int64).sum(axis=1)
     # The zero point's share is scaled by what the engine will multiply with, not by what was asked for.
-    exact = np.asarray(bias, np.float64) - multiplier * 2.0**-shift * zeros[0] * total
-    constant = np.rint(exact + (0 if zeros[1] is None else zeros[1] + 128))
+    unrounded = np.asarray(bias, np.float64) - multiplier * 2.0**-shift * zeros[0] * total
+    constant = np.rint(unrounded + (0 if zeros[1] is None else zeros[1] + 128))
     reasons = [
         f"layer '{name}', channel {channel}: {kind} {value:.0f} is beyond {_LARGEST}"
         for kind, values in (("multiplier", multiplier), ("bias", constant))

@@ -102,7 +102,7 @@ def read(model: onnx.ModelProto) -> Graph:
     refuse_operator_format(model)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     proto = model.graph
-    constants = {item.name: numpy_helper.to_array(item) for item in proto.initializer}
+    constants = {item.name: _array(item) for item in proto.initializer}
     types = {name: TensorType(tuple(array.shape), str(array.dtype)) for name, array in constants.items()}
     for info in [*proto.input, *proto.value_info, *proto.output]:
         if info.name not in constants:
@@ -145,9 +145,17 @@ def _type_of(info: onnx.ValueInfoProto) -> TensorType | None:
     )
 
 
+def _array(tensor: onnx.TensorProto) -> np.ndarray:
+    """The value of a constant; 4-bit integers as bytes, which numpy computes with."""
+    array = numpy_helper.to_array(tensor)
+    if tensor.data_type == onnx.TensorProto.INT4:
+        return array.astype(np.int8)
+    return array.astype(np.uint8) if tensor.data_type == onnx.TensorProto.UINT4 else array
+
+
 def _constant(attributes: dict[str, Any]) -> np.ndarray:
     if "value" in attributes:
-        return numpy_helper.to_array(attributes["value"])
+        return _array(attributes["value"])
     if "value_float" in attributes:
         return np.float32(attributes["value_float"]).reshape(())
     if "value_int" in attributes:

@@ -128,7 +128,9 @@ def _linear(
     depthwise = op in IMAGES and group == weight.shape[0] and weight.shape[1] == 1
     if not quant.per_tensor and not depthwise:
         return state.refuse(node, "input has one scale per channel, which only depthwise layers can use")
-    emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, state.take_tail(output, gelu=op in _GELU))
+    output, steps = state.take_whole_steps(output) if op == "IntConv" else (output, None)
+    tail = state.take_tail(output, gelu=op in _GELU)
+    emit_layer(state, node, op, tensor, quant, output, weight, scale, bias, tail, steps)
     return True
 
 
@@ -151,9 +153,13 @@ def _byte_weights(
 
 def emit_layer(
     state: Rewriting, node: Node, op: str, tensor: str, quant: Quant, output: str, weight: np.ndarray,
-    scale: np.ndarray, bias: str | None, tail: Tail | None,
+    scale: np.ndarray, bias: str | None, tail: Tail | None, added: np.ndarray | None = None,
 ) -> None:  # fmt: skip
-    """Append the integer layer, which writes `output`, or the bytes of `tail`."""
+    """Append the integer layer, which writes `output`, or the bytes of `tail`.
+
+    Args:
+        added: whole steps per channel of `tail`, added to them after the rounding.
+    """
     channels, group = weight.shape[0], int(node.get("group", 1))
     scale = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float32)
     steps = quant.scale.astype(np.float64) * scale.astype(np.float64)
@@ -168,6 +174,11 @@ def emit_layer(
         multiplier = (steps / tail.quant.scale.astype(np.float64)).astype(np.float32)
         out, low, high, output = tail.quant, tail.low, tail.high, tail.output
         state.as_bytes(output, tail.quant)
+        if added is not None:
+            # Bytes of one scale and zero point, written as if each channel had a zero point of its own.
+            points = out.zero_point + added
+            one = Quant(out.scale, points.reshape(-1)[0])
+            out = Quant(np.broadcast_to(out.scale, points.shape), points, 1) if channels > 1 else one
     gelu = None if tail is None else tail.gelu
     if gelu is not None:
         multiplier = multiplier * np.float32(2.0**gelu.fraction)

@@ -9,6 +9,8 @@ import numpy as np
 from edgevision.graph.ir import Graph, Node, TensorType
 from edgevision.graph.qdq import QdqReader, Quant, Tail
 
+#: How near to whole steps a constant must be, and how many they may be.
+_WHOLE, _MOST_STEPS = 2.0**-20, 2**20
 #: Domain of the explicit integer operators.
 DOMAIN = "edgevision.integer"
 
@@ -93,6 +95,27 @@ class Rewriting:
             return tensor, None
         self.done.add(id(reader))
         return reader.outputs[0], other
+
+    def take_whole_steps(self, tensor: str) -> tuple[str, np.ndarray | None]:
+        """The tensor after a constant per channel that is whole steps of the quantiser behind it, and these steps.
+
+        int32, one per channel; `tensor` and None without one (NUMERICS.md section 4).
+        """
+        reader = self.qdq.sole_reader(tensor)
+        tail = self.qdq.tail(reader.outputs[0]) if reader is not None and reader.op == "Add" else None
+        if tail is None or not tail.quant.per_tensor:
+            return tensor, None
+        channels, step = self.shape(tensor)[1], tail.quant.step
+
+        def whole(value: np.ndarray) -> bool:
+            steps = value.astype(np.float64) / step
+            near = np.abs(steps - np.rint(steps)) <= _WHOLE * np.maximum(np.abs(steps), 1)
+            return value.shape == (1, channels, 1, 1) and bool(np.all(near & (np.abs(steps) < _MOST_STEPS)))
+
+        output, name = self.take_added(tensor, whole)
+        if name is None:
+            return tensor, None
+        return output, np.rint(self.constants[name].astype(np.float64) / step).astype(np.int32).reshape(-1)
 
     def take_tail(self, tensor: str, *, gelu: bool = False) -> Tail | None:
         """The quantiser behind `tensor`, taken out of the graph; behind its GELU too where the operator can do that."""

@@ -20,7 +20,9 @@ def on_square(state: Rewriting, node: Node) -> bool:
     output, bias = _bias_after(state, node)
     tensor, quant = source
     layer = Node(node.op, node.name, node.inputs, node.outputs, {**node.attributes, "group": values.shape[0]})
-    emit_layer(state, layer, "IntSquareDeform", tensor, quant, output, values, scale, bias, state.take_tail(output))
+    output, steps = state.take_whole_steps(output)
+    tail = state.take_tail(output)
+    emit_layer(state, layer, "IntSquareDeform", tensor, quant, output, values, scale, bias, tail, steps)
     state.nodes[-1].inputs.append(node.inputs[1])
     return True
 

@@ -32,6 +32,7 @@ class DeformConv2d(nn.Module):
         rounded: offsets are whole; the rounding passes gradients straight through.
         stride: of the output grid.
         limits: smallest and largest dilation of "square".
+        predictor_kernel: side of the convolution that predicts; 1 in the publication, 3 in some of its code.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class DeformConv2d(nn.Module):
         *,
         stride: int = 1,
         limits: tuple[float, float] = (1, LARGEST_DILATION),
+        predictor_kernel: Literal[1, 3] = 1,
     ) -> None:
         super().__init__()
         if depthwise and in_dim != out_dim:
@@ -52,7 +54,8 @@ class DeformConv2d(nn.Module):
         self.stride, self.limits = stride, limits
         self.weight = nn.Parameter(torch.empty(out_dim, 1 if depthwise else in_dim, 3, 3))
         nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
-        self.predictor = nn.Conv2d(in_dim, 1 if variant == "square" else 18, 1, stride=stride)
+        values = 1 if variant == "square" else 18
+        self.predictor = nn.Conv2d(in_dim, values, predictor_kernel, stride=stride, padding=predictor_kernel // 2)
         nn.init.zeros_(self.predictor.weight)
         nn.init.constant_(_bias(self.predictor), 1.0 if variant == "square" else 0.0)
 

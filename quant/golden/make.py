@@ -193,7 +193,7 @@ def bits(x: Fraction) -> int:
 def vectors() -> dict:
     """All vectors, deterministic."""
     rng = random.Random(SEED)
-    found: dict = {"version": 4, "quantize": [], "dequantize": [], "requantize": [], "functions": {}}
+    found: dict = {"version": 5, "quantize": [], "dequantize": [], "requantize": [], "functions": {}}
     for _ in range(200):
         s, z = single(rng.choice([2.0**-6, rng.uniform(1e-4, 0.3)])), rng.randrange(256)
         v = single(float(s) * rng.choice([rng.uniform(-300, 300), rng.randrange(-300, 300) + 0.5]))
@@ -233,6 +233,16 @@ def vectors() -> dict:
         made = layer_norm(row, gamma, beta, single(1e-5))
         found["rows"]["layer_norm"].append([[bits(x) for x in part] for part in (row, gamma, beta, made)])
         found["rows"]["softmax"].append([[bits(x) for x in part] for part in (row, softmax(row))])
+    found["whole_steps"] = []
+    for _ in range(200):
+        acc, m, zo = (
+            rng.randrange(-(2**20), 2**20),
+            single(rng.choice([2.0**-12, rng.uniform(1e-7, 1e-3)])),
+            rng.randrange(256),
+        )
+        steps = rng.choice([rng.randrange(-300, 300), rng.randrange(-(2**20) + 1, 2**20)])
+        low, high = rng.choice([(0, 255), (zo, 255)])
+        found["whole_steps"].append([acc, float(m), zo, steps, low, high, requantize(acc, m, zo + steps, low, high)])
     return found
 
 

@@ -28,7 +28,7 @@ def test_bytes_are_within_one_step_of_real_arithmetic(shift, zero_in):
 
 def test_what_leaves_an_int16_is_refused_by_channel():
     weight = np.full((2, 1, 1, 1), 7, np.int8)
-    with pytest.raises(Unsupported, match=r"(?s)layer 'y', channel 1: multiplier 65536"):
+    with pytest.raises(Unsupported, match=r"(?s)layer 'y', channel 1: multiplier 65537"):
         scaled("y", weight, np.array([0.1, 1.0]), np.zeros(2), (-128, -128), 16)
     with pytest.raises(Unsupported, match=r"channel 0: bias 40000"):
         scaled("y", weight, np.array([0.1, 0.1]), np.array([40000.0, 0]), (0, -128), 16)

@@ -38,6 +38,11 @@ def test_requantize_matches_rational_arithmetic():
         assert int(numerics.requantize(np.int32(acc), m, z, low, high)) == expected
 
 
+def test_whole_steps_behind_a_layer_match_rational_arithmetic():
+    for acc, m, zo, steps, low, high, expected in GOLDEN["whole_steps"]:
+        assert int(numerics.requantize(np.int32(acc), m, zo + steps, low, high)) == expected
+
+
 def test_lines_match_rational_arithmetic():
     for a, b, sa, sb, so, za, zb, zo, sign, term, expected in GOLDEN["line"]:
         line = Line.of(np.array([[sa / so], [sign * (sb / so)]]), (za, zb), zo, np.array([term / so]))

@@ -153,8 +153,8 @@ class ChainWriter:
 
     @property
     def plain(self) -> bool:
-        """Whether nothing is done to a value before it is stored."""
-        return not self._chain.operations
+        """Whether nothing that depends on the channel is done to a value before it is stored."""
+        return not self._chain.operations and self._chain.store.zero_points is None
 
     @property
     def fills_up(self) -> bool:
@@ -169,8 +169,8 @@ class ChainWriter:
         if any(operation.name in FUNCTIONS for operation in self._chain.operations):
             return False
         how = self._chain.store
-        fits = how.dtype == "uint8" and how.limits is not None and how.zero_points is None
-        return fits and width == simd.lanes and (x86.group_of(simd) > 0 or (simd.neon and simd.registers >= 32))
+        fits = how.dtype == "uint8" and how.limits is not None and width == simd.lanes
+        return fits and (x86.group_of(simd) > 0 or (simd.neon and simd.registers >= 32 and how.zero_points is None))
 
     def finish_four(
         self,
@@ -193,7 +193,7 @@ class ChainWriter:
         how = self._chain.store
         assert how.limits is not None
         low, high, multiplier, zero = (self._extras[how.limits][i] for i in range(4))
-        ready = []
+        ready, zeros = [], []
         for value, (pixel, channel) in zip(values, positions, strict=True):
             value = self._applied(value, pixel, channel, width)
             if how.multiplied:
@@ -201,18 +201,23 @@ class ChainWriter:
             # Arm converts to integers with saturation, whatever the size.
             if not how.bounded and not simd.neon:
                 bounds = (emit.splat(high, width), emit.splat(low, width))
+                if how.zero_points is not None:
+                    bounds = emit.f32(STEP_BOUND, width), emit.f32(-STEP_BOUND, width)
                 above, below = bounds if how.gelu is None else _word_range(width)
                 value = T.max(T.min(value, above), below)
             ready.append(emit.named(value))
+            if how.zero_points is not None:
+                zeros.append(emit.load(self._extras[how.zero_points], how.zero_offset + channel, width))
         least, most = (emit.cast(limit + zero, "uint8", 1) for limit in (low, high))
         finish = saturate.shifted_by(emit.cast(zero, "int16", 1))
         if how.gelu is not None:
             finish = partial(gelu.words, parameters=self._extras[how.gelu], simd=simd)
-        ready += [ready[-1]] * (saturate.VECTORS - len(ready))
+        spare = saturate.VECTORS - len(ready)
+        ready, zeros = ready + ready[-1:] * spare, zeros + zeros[-1:] * spare
         if simd.neon:
             quads = arm.packed(ready, finish, least, most)
         else:
-            quads = saturate.packed(ready, finish, least, most, width, by_blocks=by_blocks)
+            quads = saturate.packed(ready, finish, least, most, width, by_blocks=by_blocks, zeros=zeros)
         for first in range(0, len(values), together):
             self.put(saturate.part(quads, first, together, width), *positions[first], width * together)
 

@@ -29,19 +29,22 @@ def shifted_by(zero: Expr) -> Words:
 
 
 def packed(
-    values: Sequence[Expr], finish: Words, low: Expr, high: Expr, width: int, *, by_blocks: bool = False
-) -> Expr:
+    values: Sequence[Expr], finish: Words, low: Expr, high: Expr, width: int, *, by_blocks: bool = False,
+    zeros: Sequence[Expr] = (),
+) -> Expr:  # fmt: skip
     """Bytes clamp(finish(rint(value)), low, high) of four vectors, one after another, as int32 lanes of four bytes.
 
     Args:
         values: float32 vectors of `width` lanes, below 2^30 in magnitude.
         finish: what is done on words, such as `shifted_by`.
         low, high: bounds, one uint8 each.
+        zeros: added to the steps of each vector, int32 lanes below 2^30 in magnitude; none where empty.
         by_blocks: whether the four vectors hold, block by block, four neighbours each of what is stored.
     """
     words = []
     for first in range(0, VECTORS, 2):
         steps = [_call("llvm.lrint", "int32", width, v) for v in values[first : first + 2]]
+        steps = [step + zero for step, zero in zip(steps, zeros[first : first + 2], strict=True)] if zeros else steps
         pair = _call(_WORDS[width], "int16", 2 * width, *steps)
         words.append(emit.named(finish(emit.named(pair), 2 * width)))
     count = VECTORS * width
