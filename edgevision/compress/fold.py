@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from edgevision.errors import Mismatch, Unsupported
+from edgevision.zoo.factorized import FACTORIZED
 
 #: Largest error allowed, relative to the largest output.
 TOLERANCE = 1e-5
@@ -103,9 +104,17 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
     return graph_module, report
 
 
+class _Tracer(fx.Tracer):
+    """Factorized convolutions are layers, as torch's own are: they are exported as one operator."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether the tracer calls `m` instead of looking into it."""
+        return isinstance(m, FACTORIZED) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _traced(module: nn.Module) -> fx.GraphModule:
     try:
-        return fx.symbolic_trace(module)
+        return fx.GraphModule(module, _Tracer().trace(module))
     except Exception as error:
         # Tracing runs the user's own forward, which may raise anything.
         raise Unsupported(
@@ -159,7 +168,7 @@ def _feeding_layer(network: _Network, node: fx.Node) -> tuple[fx.Node, _Layer] |
         return None
     layer = network.layer(source)
     # A linear layer's output channels are those of the norm only where the tensor is (N, C).
-    fits = isinstance(layer, _CONVOLUTIONS) or (isinstance(layer, nn.Linear) and len(_shape(source)) == 2)
+    fits = isinstance(layer, (*_CONVOLUTIONS, *FACTORIZED)) or (isinstance(layer, nn.Linear) and len(_shape(source)) == 2)
     return (source, layer) if fits and network.called_once(source) else None
 
 
@@ -227,6 +236,9 @@ def _scale_and_shift(norm: _Norm) -> tuple[Tensor, Tensor]:
 def _fold_backwards(layer: _Layer, norm: _Norm) -> None:
     """norm(layer(x)): scale the rows of the weight."""
     scale, shift = _scale_and_shift(norm)
+    if isinstance(layer, FACTORIZED):
+        layer.scale_outputs(scale, shift)
+        return
     weight = layer.weight.double()
     bias = shift if layer.bias is None else layer.bias.double() * scale + shift
     _set(layer, weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias)
