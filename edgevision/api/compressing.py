@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
-from edgevision.workspace import DEFAULT_OUT, Workspace, slug
+from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
     from edgevision.compress.compressed import Compressed
     from edgevision.data import DataSet
+    from edgevision.zoo.family import Alteration
     from edgevision.zoo.model import Model
 
 
@@ -60,6 +61,7 @@ def compress(
     from edgevision import recipe as recipes
     from edgevision import zoo
     from edgevision.compress.apply import compress as apply
+    from edgevision.compress.factorize import alteration_of
     from edgevision.data.open import known_data
     from edgevision.graph.export import export
 
@@ -68,9 +70,10 @@ def compress(
         known_data(data)
     workspace = Workspace(Path(out))
     name = zoo.full_name(model)
-    origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
+    altered = alteration_of(chosen)
+    origin = find_weights(workspace, name, data, weights, random_weights=random_weights, altered=altered, recipe=recipe)
     spec = data or origin.data
-    network, images = _opened(name, origin.weights, spec, image_size, seed)
+    network, images = _opened(name, origin.weights, spec, image_size, altered, seed)
     return apply(
         network,
         chosen,
@@ -91,7 +94,12 @@ def compress(
 
 
 def _opened(
-    name: str, weights: Path | Literal["random"] | None, data: str | None, image_size: int | None, seed: int
+    name: str,
+    weights: Path | Literal["random"] | None,
+    data: str | None,
+    image_size: int | None,
+    altered: Alteration | None,
+    seed: int,
 ) -> tuple[Model, DataSet | None]:
     """The network, and the data prepared the way the network wants it."""
     from edgevision import zoo
@@ -104,6 +112,7 @@ def _opened(
         weights=weights,
         image_size=image_size,
         preprocessing=images.default_preprocessing if images and weights == "random" else None,
+        alteration=altered,
         seed=seed,
     )
     if data and images and images.preprocessing != network.preprocessing:
@@ -124,9 +133,16 @@ class WeightsOrigin:
 
 
 def find_weights(
-    workspace: Workspace, model: str, data: str | None, weights: Path | None, *, random_weights: bool
+    workspace: Workspace,
+    model: str,
+    data: str | None,
+    weights: Path | None,
+    *,
+    random_weights: bool,
+    altered: Alteration | None = None,
+    recipe: str = "",
 ) -> WeightsOrigin:
-    """Decide which weights `compress` uses.
+    """Decide which weights `compress` uses; those of an altered network are kept under a name of their own.
 
     Raises:
         UsageError: two were given, or there are none; says how to train or name some.
@@ -140,20 +156,21 @@ def find_weights(
         return WeightsOrigin(weights or "random")
     if Path(model).suffix in (".onnx", ".pt2"):
         return WeightsOrigin(None)
-    folder = workspace.root / "weights"
+    folder, form = workspace.root / "weights", altered.label if altered else ""
+    stem = workspace.form(model, form)
     if data:
-        found = [path for path in [workspace.weights(model, data)] if path.is_file()]
+        found = [path for path in [workspace.weights(model, data, form)] if path.is_file()]
     else:
-        found = sorted(folder.glob(f"{slug(model)}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        found = sorted(folder.glob(f"{stem}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
     if found:
         meta = read_checkpoint(found[-1]).meta
         return WeightsOrigin(found[-1], str(meta.detail.get("data", "")) or None if meta else None)
-    if zoo.pretrained(model):
+    if zoo.pretrained(model) and altered is None:
         return WeightsOrigin(None)
     zoo.known_name(model)
     raise UsageError(
-        f"there are no weights for {model}",
-        where=str(workspace.weights(model, data) if data else folder / f"{slug(model)}-*.safetensors"),
-        fix=f"edgevision train --model {model} --data {data or 'digits'}, or --weights FILE, or --random-weights "
+        f"there are no weights for {model}{f' trained as {form}' if form else ''}",
+        where=str(workspace.weights(model, data, form) if data else folder / f"{stem}-*.safetensors"),
+        fix=f"edgevision train --model {model}{f' --recipe {recipe}' if form else ''} --data {data or 'digits'}, or --weights FILE, or --random-weights "
         "to look at size and speed alone",
     )

@@ -19,13 +19,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.onnxgraph import Index, attribute, copy_of, finished, prune
+from edgevision.compress.onnxgraph import Index, attribute, copy_of, finished, prune, rename_tensors
 
 DOMAIN = "edgevision"
 VERSION = 1
 CONV, CONV_TRANSPOSE = "FactorizedConv", "FactorizedConvTranspose"
 OPERATORS = (CONV, CONV_TRANSPOSE)
 _INPUTS = ["x", "a", "b", "d", "bias"]
+_FACTORS = ("channel", "rows", "columns", "bias")
 _ATTRIBUTES = ["products", "group", "row_strides", "column_strides", "row_pads", "column_pads"]
 _OUTPUT_PADDING = ["row_output_padding", "column_output_padding"]
 
@@ -59,6 +60,16 @@ class Shape:
             rows * products * self.kernel[0],
             columns * products * self.kernel[1],
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of one layer: left in its factors or not, and the nodes it is now, the last one under its name."""
+
+    name: str
+    shape: Shape
+    factored: bool
+    nodes: tuple[str, ...]
 
 
 def is_factorized(node: onnx.NodeProto) -> bool:
@@ -98,13 +109,23 @@ def function(operator: str, opset: int = 20) -> onnx.FunctionProto:
 
 
 def declare(model: onnx.ModelProto) -> None:
-    """Give `model` the functions its nodes call, unless it has them; in place."""
+    """Give `model` the functions its nodes call, unless it has them, and the factors their layers' names; in place."""
+    calls = [node for node in model.graph.node if is_factorized(node)]
+    if not calls:
+        return
+    index = Index.of(model.graph)
+    rename_tensors(model.graph, {
+        name: f"{node.name}.{factor}"
+        for node in calls
+        for factor, name in zip(_FACTORS, node.input[1:], strict=False)
+        if name in index.constants and len(index.readers[name]) == 1
+    })  # fmt: skip
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 20)
-    called = {node.op_type for node in model.graph.node if is_factorized(node)}
+    called = {node.op_type for node in calls}
     known = {item.name for item in model.functions if item.domain == DOMAIN}
     for operator in sorted(called - known):
         model.functions.append(function(operator, opset))
-    if called and all(item.domain != DOMAIN for item in model.opset_import):
+    if all(item.domain != DOMAIN for item in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
 
 
@@ -133,15 +154,17 @@ def sizes_of(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 def as_convolutions(
     model: onnx.ModelProto, thin: Callable[[Shape], bool]
-) -> tuple[onnx.ModelProto, tuple[tuple[str, Shape, bool], ...]]:
-    """Return a copy that calls no function of these: each is three thin convolutions or one with the kernel made.
+) -> tuple[onnx.ModelProto, tuple[Choice, ...]]:
+    """Return a copy that calls no function of these: each is thin convolutions or one with the kernel made.
+
+    The R products of a layer are three thin convolutions each, added up: grouped convolutions that sum them themselves,
+    as in the function's body, have no fast kernel.
 
     Args:
         thin: whether a layer of this shape is left in its factors.
 
     Returns:
-        The copy (`model` itself where there is nothing to do), and name, shape and choice of each layer. The last
-        convolution of a layer has the layer's name.
+        The copy (`model` itself where there is nothing to do), and what became of each layer.
     """
     if not any(is_factorized(node) for node in model.graph.node):
         return model, ()
@@ -155,36 +178,64 @@ def as_convolutions(
             nodes.append(node)
             continue
         factored = thin(shape)
-        chosen.append((node.name, shape, factored))
-        nodes += _thin(node, shape) if factored else [_dense(node, shape, index, model.graph)]
+        made = _thin(node, shape, index, model.graph) if factored else [_dense(node, shape, index, model.graph)]
+        chosen.append(Choice(node.name, shape, factored, tuple(one.name for one in made)))
+        nodes += made
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     prune(model.graph)
-    left = {node.op_type for node in model.graph.node if is_factorized(node)}
-    kept = [item for item in model.functions if item.domain != DOMAIN or item.name not in {*OPERATORS} - left]
-    del model.functions[:]
-    model.functions.extend(kept)
-    if not any(node.domain == DOMAIN for node in model.graph.node):
-        imports = [item for item in model.opset_import if item.domain != DOMAIN]
-        del model.opset_import[:]
-        model.opset_import.extend(imports)
+    _forget(model)
     return finished(model), tuple(chosen)
 
 
-def _thin(node: onnx.NodeProto, shape: Shape) -> list[onnx.NodeProto]:
-    x, channel, rows, columns, bias = node.input
+def _forget(model: onnx.ModelProto) -> None:
+    """Drop the functions nothing calls any more, and the domain with the last of them."""
+    called = {(node.domain, node.op_type) for node in model.graph.node}
+    kept = [item for item in model.functions if item.domain != DOMAIN or (DOMAIN, item.name) in called]
+    del model.functions[:]
+    model.functions.extend(kept)
+    if all(domain != DOMAIN for domain, _ in called):
+        imports = [item for item in model.opset_import if item.domain != DOMAIN]
+        del model.opset_import[:]
+        model.opset_import.extend(imports)
+
+
+def _thin(node: onnx.NodeProto, shape: Shape, index: Index, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Three convolutions for each product, and the sum."""
+    x, *factors, bias = node.input
+    channel, rows, columns = (index.array(name).reshape(shape.out_channels, shape.rank, -1) for name in factors)
     kind = "ConvTranspose" if shape.transposed else "Conv"
-    products, down = f"{node.output[0]}.products", f"{node.output[0]}.rows"
-    first = helper.make_node("Conv", [x, channel], [products], name=f"{node.name}.channels")
-    ways: dict[str, dict[str, Any]] = {}
-    for way, group in (("row", shape.rank * shape.out_channels), ("column", shape.out_channels)):
-        ways[way] = {"group": group, "strides": attribute(node, f"{way}_strides", [1, 1]),
-                     "pads": attribute(node, f"{way}_pads", [0] * 4)}  # fmt: skip
-        if shape.transposed:
-            ways[way]["output_padding"] = attribute(node, f"{way}_output_padding", [0, 0])
-    second = helper.make_node(kind, [products, rows], [down], name=f"{node.name}.rows", **ways["row"])
-    third = helper.make_node(kind, [down, columns, bias], list(node.output), name=node.name, **ways["column"])
-    return [first, second, third]
+    nodes, total = [], ""
+    for r in range(shape.rank):
+        stem = node.name if shape.rank == 1 else f"{node.name}.{r}"
+        arrays = {"channel": channel[:, r, :, None, None], "rows": rows[:, r, None, :, None],
+                  "columns": columns[:, r, None, None, :]}  # fmt: skip
+        for key, array in arrays.items():
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{stem}.{key}.weight"))
+        output = node.output[0] if shape.rank == 1 else f"{stem}.y"
+        last = [f"{stem}.y.rows", f"{stem}.columns.weight", *([bias] if r == 0 else [])]
+        nodes += [
+            helper.make_node("Conv", [x, f"{stem}.channel.weight"], [f"{stem}.y.channel"], name=f"{stem}.channel"),
+            helper.make_node(kind, [f"{stem}.y.channel", f"{stem}.rows.weight"], [f"{stem}.y.rows"],
+                             name=f"{stem}.rows", **_way(node, shape, "row")),
+            helper.make_node(kind, last, [output], name=stem, **_way(node, shape, "column")),
+        ]  # fmt: skip
+        if r:
+            name = node.name if r == shape.rank - 1 else f"{stem}.sum"
+            summed = node.output[0] if r == shape.rank - 1 else f"{stem}.y.sum"
+            nodes.append(helper.make_node("Add", [total, output], [summed], name=name))
+            output = summed
+        total = output
+    return nodes
+
+
+def _way(node: onnx.NodeProto, shape: Shape, way: str) -> dict[str, Any]:
+    """Attributes of the depthwise convolution along one way of the kernel."""
+    found = {"group": shape.out_channels, "strides": attribute(node, f"{way}_strides", [1, 1]),
+             "pads": attribute(node, f"{way}_pads", [0] * 4)}  # fmt: skip
+    if shape.transposed:
+        found["output_padding"] = attribute(node, f"{way}_output_padding", [0, 0])
+    return found
 
 
 def _dense(node: onnx.NodeProto, shape: Shape, index: Index, graph: onnx.GraphProto) -> onnx.NodeProto:
