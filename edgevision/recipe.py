@@ -46,7 +46,27 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     bias_correction: bool = True
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize
+class Factorize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="factorize"):
+    """Before training, make dense convolutions sums of `rank` products of one-way filters (arXiv 2304.04964).
+
+    A layer whose factors are no smaller than its kernel stays dense, and the ledger says so.
+    """
+
+    #: Products per output filter; "auto" takes for each layer the largest that leaves at most `share` of its weights.
+    rank: Annotated[int, msgspec.Meta(ge=1, le=64)] | Literal["auto"] = "auto"
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+
+    @property
+    def label(self) -> str:
+        """What distinguishes weights trained in this form from others.
+
+        >>> Factorize(4).label, Factorize().label
+        ('tensor-r4', 'tensor-auto-0.2')
+        """
+        return f"tensor-auto-{self.share:g}" if self.rank == "auto" else f"tensor-r{self.rank}"
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize | Factorize
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +83,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def needs_data(self) -> bool:
         """Whether any step calibrates on images."""
         return any(isinstance(step, Quantize) for step in self.steps)
+
+    @property
+    def before_training(self) -> Factorize | None:
+        """The step that changes the network before it is trained; None where there is none."""
+        return next((step for step in self.steps if isinstance(step, Factorize)), None)
 
 
 def names() -> list[str]:

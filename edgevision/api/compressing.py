@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from edgevision.api.subject import built_in_data, refuse_other_data, side_for
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
-from edgevision.workspace import DEFAULT_OUT, Workspace, slug
+from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
     from edgevision.compress.compressed import Compressed
     from edgevision.data.metric import AnySet
+    from edgevision.zoo.family import Alteration
     from edgevision.zoo.model import Model
 
 
@@ -62,6 +63,7 @@ def compress(
     from edgevision import recipe as recipes
     from edgevision import zoo
     from edgevision.compress.apply import compress as apply
+    from edgevision.compress.factorize import alteration_of
     from edgevision.data.open import known_data
     from edgevision.graph.export import export
 
@@ -72,9 +74,10 @@ def compress(
     name = zoo.full_name(model)
     if data:
         refuse_other_data(name, data)
-    origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
+    altered = alteration_of(chosen)
+    origin = find_weights(workspace, name, data, weights, random_weights=random_weights, altered=altered, recipe=recipe)
     spec = data or origin.data
-    network, images = _opened(name, origin.weights, spec, image_size, seed, progress)
+    network, images = _opened(name, origin.weights, spec, image_size, altered, seed, progress)
     return apply(
         network,
         chosen,
@@ -99,6 +102,7 @@ def _opened(
     weights: Path | Literal["random"] | None,
     data: str | None,
     image_size: int | None,
+    altered: Alteration | None,
     seed: int,
     progress: Progress,
 ) -> tuple[Model, AnySet | None]:
@@ -113,6 +117,7 @@ def _opened(
         weights=weights,
         image_size=side_for(name, data, image_size) if data and weights == "random" else image_size,
         preprocessing=images.default_preprocessing if images and weights == "random" else None,
+        alteration=altered,
         seed=seed,
     )
     if data and images and images.preprocessing != network.preprocessing:
@@ -133,9 +138,16 @@ class WeightsOrigin:
 
 
 def find_weights(
-    workspace: Workspace, model: str, data: str | None, weights: Path | None, *, random_weights: bool
+    workspace: Workspace,
+    model: str,
+    data: str | None,
+    weights: Path | None,
+    *,
+    random_weights: bool,
+    altered: Alteration | None = None,
+    recipe: str = "",
 ) -> WeightsOrigin:
-    """Decide which weights `compress` uses.
+    """Decide which weights `compress` uses; those of an altered network are kept under a name of their own.
 
     Raises:
         UsageError: two were given, or there are none; says how to train or name some.
@@ -149,20 +161,22 @@ def find_weights(
         return WeightsOrigin(weights or "random")
     if Path(model).suffix in (".onnx", ".pt2"):
         return WeightsOrigin(None)
-    folder = workspace.root / "weights"
+    folder, form = workspace.root / "weights", altered.label if altered else ""
+    stem = workspace.form(model, form)
     if data:
-        found = [path for path in [workspace.weights(model, data)] if path.is_file()]
+        found = [path for path in [workspace.weights(model, data, form)] if path.is_file()]
     else:
-        found = sorted(folder.glob(f"{slug(model)}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        found = sorted(folder.glob(f"{stem}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
     if found:
         meta = read_checkpoint(found[-1]).meta
         return WeightsOrigin(found[-1], str(meta.detail.get("data", "")) or None if meta else None)
-    if zoo.pretrained(model):
+    if zoo.pretrained(model) and altered is None:
         return WeightsOrigin(None)
     zoo.known_name(model)
     raise UsageError(
-        f"there are no weights for {model}",
-        where=str(workspace.weights(model, data) if data else folder / f"{slug(model)}-*.safetensors"),
-        fix=f"edgevision train --model {model} --data {data or built_in_data(model)}, or --weights FILE, or "
-        "--random-weights to look at size and speed alone",
+        f"there are no weights for {model}{f' trained as {form}' if form else ''}",
+        where=str(workspace.weights(model, data, form) if data else folder / f"{stem}-*.safetensors"),
+        fix=f"edgevision train --model {model}{f' --recipe {recipe}' if form else ''} "
+        f"--data {data or built_in_data(model)}, or --weights FILE, or --random-weights to look at size and speed "
+        "alone",
     )

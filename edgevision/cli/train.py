@@ -31,6 +31,7 @@ from edgevision.cli.console import duration
     help="Highest learning rate.  [default: suits the model, and grows with the square root of the batch]",
 )
 @click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.  [default: suits the data]")
+@click.option("--recipe", help="One that changes the network before training, as tensor-r4; compress takes it too.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from these instead of random ones.")
 @options.command
 def command(
@@ -41,6 +42,7 @@ def command(
     batch: int | None,
     lr: float | None,
     image_size: int | None,
+    recipe: str | None,
     weights: Path | None,
 ) -> None:
     """Train a network of the zoo; keeps the weights where compress finds them."""
@@ -53,7 +55,7 @@ def command(
     with console.progress() as progress:
         trained = api.train(
             model, data, out=settings.out, epochs=epochs, batch=batch, lr=lr,
-            image_size=image_size, weights=weights, seed=settings.seed,
+            image_size=image_size, recipe=recipe, weights=weights, seed=settings.seed,
             threads=settings.given_threads, resume=settings.resume, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
     if not first:

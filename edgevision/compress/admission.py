@@ -8,7 +8,7 @@ from pathlib import Path
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import FoldBatchNorm, Recipe
+from edgevision.recipe import Factorize, FoldBatchNorm, Recipe
 from edgevision.zoo.model import Model
 
 
@@ -49,19 +49,26 @@ def admit(
 
 
 def _quantises(recipe: Recipe) -> bool:
-    return any(not isinstance(step, FoldBatchNorm) for step in recipe.steps)
+    return any(not isinstance(step, FoldBatchNorm | Factorize) for step in recipe.steps)
 
 
 def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     reasons = []
-    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm)]
+    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm | Factorize)]
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
+    factorizing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Factorize)]
     if not recipe.steps:
         reasons.append("the recipe has no steps")
     if len(quantising) > 1:
         reasons.append(f"the recipe quantises {len(quantising)} times; a weight can be quantised once")
     if quantising and folding and max(folding) > min(quantising):
         reasons.append("the recipe folds batch norms after it quantises; folding changes the weights, so it goes first")
+    if len(factorizing) > 1:
+        reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
+    if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
+        reasons.append(
+            "the recipe factorizes after another step; it changes networks before training, so it goes first"
+        )
     if keep_fp and not quantising:
         reasons.append(f"--keep-fp names layers to leave in float; recipe '{recipe.name}' quantises none")
     doubled = sorted({name for name in keep_fp if list(keep_fp).count(name) > 1})

@@ -20,6 +20,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.zoo.deform import DeformConv2d
+from edgevision.zoo.factorized import FACTORIZED
 
 #: Largest error allowed, relative to the largest output.
 TOLERANCE = 1e-5
@@ -105,9 +106,11 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
 
 
 class _Tracer(fx.Tracer):
+    """Factorized and deformable convolutions are layers, as torch's own are: they are exported as one operator."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Deformable convolutions index by values, and hold no batch norm."""
-        return isinstance(m, DeformConv2d) or super().is_leaf_module(m, module_qualified_name)
+        """Whether the tracer calls `m` instead of looking into it."""
+        return isinstance(m, (DeformConv2d, *FACTORIZED)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(module: nn.Module) -> fx.GraphModule:
@@ -167,7 +170,8 @@ def _feeding_layer(network: _Network, node: fx.Node) -> tuple[fx.Node, _Layer] |
         return None
     layer = network.layer(source)
     # A linear layer's output channels are those of the norm only where the tensor is (N, C).
-    fits = isinstance(layer, _CONVOLUTIONS) or (isinstance(layer, nn.Linear) and len(_shape(source)) == 2)
+    fits = isinstance(layer, (*_CONVOLUTIONS, *FACTORIZED))
+    fits |= isinstance(layer, nn.Linear) and len(_shape(source)) == 2
     return (source, layer) if fits and network.called_once(source) else None
 
 
@@ -235,6 +239,9 @@ def _scale_and_shift(norm: _Norm) -> tuple[Tensor, Tensor]:
 def _fold_backwards(layer: _Layer, norm: _Norm) -> None:
     """norm(layer(x)): scale the rows of the weight."""
     scale, shift = _scale_and_shift(norm)
+    if isinstance(layer, FACTORIZED):
+        layer.scale_outputs(scale, shift)
+        return
     weight = layer.weight.double()
     bias = shift if layer.bias is None else layer.bias.double() * scale + shift
     _set(layer, weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias)

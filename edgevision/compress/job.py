@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import onnx
 import torch
 
 from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
+from edgevision.compress.factorize import plan, told
+from edgevision.compress.factorized_cost import for_integers
+from edgevision.compress.factorized_graph import Choice, as_convolutions
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
@@ -25,8 +29,9 @@ from edgevision.compress.session import predictor
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
+from edgevision.errors import UsageError
 from edgevision.progress import Progress
-from edgevision.recipe import FoldBatchNorm, Quantize, QuantizeWeights, Recipe
+from edgevision.recipe import Factorize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe
 from edgevision.zoo.model import Model
 
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
@@ -81,13 +86,29 @@ class Job:
             )
         self.float_accuracy = self.accuracy = self.measured("float", self.original)
         for position, step in enumerate(self.recipe.steps):
+            if isinstance(step, Factorize):
+                self._record("factorize", self._factorized(step), before=None)
+                continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
                 continue
             before = self.accuracy
+            # Quantisers go between standard operators; what is quantised is named after the same layers.
+            self.original, chosen = as_convolutions(self.original, for_integers)
+            parts = {choice.name: choice.nodes for choice in chosen}
+            self.keep_fp = tuple(part for name in self.keep_fp for part in parts.get(name, (name,)))
             self.graph, done = self.work.graph(f"step{position}", lambda s=step: self._quantised(s))  # type: ignore[misc]
             self.accuracy = self.measured("quantised", self.graph)
-            self._record(str(type(step).__struct_config__.tag), done, before)
+            self._record(str(type(step).__struct_config__.tag), with_choices(done, chosen), before)
+
+    def _factorized(self, step: Factorize) -> Facts:
+        """What was changed before training, told from the network as it came."""
+        if self.model.module is None:
+            raise UsageError(
+                "factorizing before training needs a network of the zoo, got a trained graph", where=self.model.name
+            )
+        change, notes = told(plan(self.model.module, step))
+        return Facts(change, notes)
 
     def _float(self) -> tuple[onnx.ModelProto, Facts]:
         """Fold, where the recipe says so, and export."""
@@ -229,6 +250,17 @@ class Job:
                 notes=facts.notes,
             )
         )
+
+
+def with_choices(facts: Facts, chosen: Sequence[Choice]) -> Facts:
+    """`facts` with a note of what became of factorized layers."""
+    if not chosen:
+        return facts
+    thin = [choice for choice in chosen if choice.factored]
+    note = f"factorized layers in integers: {len(thin)} as thin convolutions, their factors in 8 bits"
+    if len(thin) < len(chosen):
+        note += f"; {len(chosen) - len(thin)} with the kernel their factors make, which is sooner done"
+    return msgspec.structs.replace(facts, notes=(*facts.notes, note))
 
 
 def float_operators(graph: onnx.GraphProto) -> dict[str, int]:

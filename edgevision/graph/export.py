@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import torch
 
+from edgevision.compress import factorized_graph
 from edgevision.compress.onnxgraph import finished
 from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
@@ -122,6 +123,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     fold_constants(graph.graph)
     fold_layer_scales(graph.graph)
     square.declare(graph)
+    factorized_graph.declare(graph)
     return finished(graph)
 
 
