@@ -67,7 +67,7 @@ def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
         reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
     if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
         reasons.append(
-            "the recipe factorizes after another step; it changes networks before training, so it goes first"
+            "the recipe factorizes after another step; it changes a network before training, so goes first"
         )
     if keep_fp and not quantising:
         reasons.append(f"--keep-fp names layers to leave in float; recipe '{recipe.name}' quantises none")
