@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -55,7 +56,8 @@ def start(spec: WaveSpec, number: int, mesh: Mesh) -> tuple[Waves, int, np.ndarr
     every = spec.steps(spec.bound())
     step = spec.interval / every
     waves = Waves(mesh, scene.speeds(mesh.centres), step, spec.borders, scene.sources)
-    waves.advance(round(max(source.silent_after for source in scene.sources) / step) + 1)
+    # In whole intervals: the same fields are recorded whatever the mesh and its step.
+    waves.advance(every * math.ceil(max(source.silent_after for source in scene.sources) / spec.interval))
     return waves, every, scene.speeds(mesh.nodes)
 
 
