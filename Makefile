@@ -1,5 +1,6 @@
 # make demo: the whole chain on real images, ending with a table and an HTML report.
 # make test: the tests and the doctests.      make lint: style and types.
+# make bench-tensor: the wave surrogate, dense against factorized, and against the solver; three seeds, goes on where it was.
 # make bench-arm: inner loops of the Arm kernels in llvm-mca's models; nothing is measured.
 # make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
 
@@ -20,7 +21,7 @@ WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint bench-arm bench-cpu clean
+.PHONY: demo test lint bench-arm bench-cpu bench-tensor clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -46,6 +47,10 @@ lint: $(READY)
 
 bench-arm: $(READY)
 	python -m benchmarks.arm --out build/bench/arm.json
+
+# Goes on where it was stopped: finished pieces stay in build/bench/surrogate.
+bench-tensor: $(READY)
+	python -m benchmarks.surrogate --work build/bench/surrogate --out build/bench/surrogate.json $(BENCH)
 
 # Goes on where it was stopped: finished pieces stay in build/bench/work.
 bench-cpu: $(RIVALS)
