@@ -42,7 +42,13 @@ def main() -> None:
     first = asked.work / f"seed{asked.seeds[0]}"
     on_board: dict[str, Any] = {}
     for form in forms:
-        on_board |= deployed(form, asked.data, first, asked.seconds, common.progress)
+        identity = settings_identity(settings, data, form, asked.seeds[0]) | {"seconds": asked.seconds}
+        on_board |= piece(
+            asked.work,
+            f"deployed-{form}",
+            identity,
+            lambda f=form: deployed(f, asked.data, first, asked.seconds, common.progress),
+        )
     solver = solver_costs(data, asked.solver_trajectories)
     result: dict[str, Any] = {
         "facts": facts.parse(facts.read_local()),
