@@ -29,7 +29,7 @@ def test_a_piece_is_made_once_for_one_identity(tmp_path):
         calls.append(1)
         return {"value": len(calls)}
 
-    for identity in ({"seed": 0}, {"seed": 0}, {"seed": 1}):
+    for identity in ({"sizes": (8,)}, {"sizes": (8,)}, {"sizes": (9,)}):
         found = piece(tmp_path, "a", identity, make)
     assert len(calls) == 2 and found == {"value": 2}
 
