@@ -66,7 +66,19 @@ class Factorize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
         return f"tensor-auto-{self.share:g}" if self.rank == "auto" else f"tensor-r{self.rank}"
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize | Factorize
+class Decompose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="decompose"):
+    """After training, replace convolutions by the smallest factors that keep `energy` of their kernels.
+
+    "cp" gives factorized layers of their own products per output filter; "tucker2", "tt" and "svd" give convolutions
+    in a row. A layer whose factors are no smaller than its kernel stays dense.
+    """
+
+    method: Literal["cp", "tucker2", "tt", "svd"] = "cp"
+    #: Share of the sum of squares of a kernel that is kept at least.
+    energy: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize | Factorize | Decompose
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -173,10 +173,10 @@ def find_weights(
     if zoo.pretrained(model) and altered is None:
         return WeightsOrigin(None)
     zoo.known_name(model)
+    trained, flag = (f" trained as {form}", f" --recipe {recipe}") if form else ("", "")
     raise UsageError(
-        f"there are no weights for {model}{f' trained as {form}' if form else ''}",
+        f"there are no weights for {model}{trained}",
         where=str(workspace.weights(model, data, form) if data else folder / f"{stem}-*.safetensors"),
-        fix=f"edgevision train --model {model}{f' --recipe {recipe}' if form else ''} "
-        f"--data {data or built_in_data(model)}, or --weights FILE, or --random-weights to look at size and speed "
-        "alone",
+        fix=f"edgevision train --model {model}{flag} --data {data or built_in_data(model)}, or --weights FILE, or "
+        "--random-weights to look at size and speed alone",
     )

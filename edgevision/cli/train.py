@@ -31,7 +31,9 @@ from edgevision.cli.console import duration
     help="Highest learning rate.  [default: suits the model, and grows with the square root of the batch]",
 )
 @click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.  [default: suits the data]")
-@click.option("--recipe", help="One that changes the network before training, as tensor-r4; compress takes it too.")
+@click.option(
+    "--recipe", help="One that changes the network before training, such as tensor-r4; compress takes it too."
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from these instead of random ones.")
 @options.command
 def command(

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import Factorize, FoldBatchNorm, Recipe
+from edgevision.recipe import Decompose, Factorize, FoldBatchNorm, Recipe
 from edgevision.zoo.model import Model
 
 
@@ -30,7 +30,7 @@ def admit(
         UsageError: every reason why not.
     """
     refuse_overwrite(out, overwrite=overwrite)
-    reasons = [*_recipe_reasons(recipe, keep_fp), *_data_reasons(model, recipe, data)]
+    reasons = [*_recipe_reasons(model, recipe, keep_fp), *_data_reasons(model, recipe, data)]
     if max_drop is not None:
         if not max_drop >= 0:
             reasons.append(f"expected --max-drop of 0 points or more, got {max_drop}")
@@ -49,14 +49,16 @@ def admit(
 
 
 def _quantises(recipe: Recipe) -> bool:
-    return any(not isinstance(step, FoldBatchNorm | Factorize) for step in recipe.steps)
+    return any(not isinstance(step, FoldBatchNorm | Factorize | Decompose) for step in recipe.steps)
 
 
-def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
+def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     reasons = []
-    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm | Factorize)]
+    quantising = [
+        i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm | Factorize | Decompose)
+    ]
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
-    factorizing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Factorize)]
+    factorizing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Factorize | Decompose)]
     if not recipe.steps:
         reasons.append("the recipe has no steps")
     if len(quantising) > 1:
@@ -66,8 +68,10 @@ def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     if len(factorizing) > 1:
         reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
     if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
+        reasons.append("the recipe factorizes after another step; that makes other layers of it, so it goes first")
+    if factorizing and model.module is None:
         reasons.append(
-            "the recipe factorizes after another step; it changes a network before training, so goes first"
+            f"the recipe takes layers of a torch network apart; {model.name} came as an ONNX graph, whose are fixed"
         )
     if keep_fp and not quantising:
         reasons.append(f"--keep-fp names layers to leave in float; recipe '{recipe.name}' quantises none")

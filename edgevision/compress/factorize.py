@@ -78,7 +78,7 @@ def plan(module: nn.Module, step: Factorize) -> tuple[LayerChoice, ...]:
 
 def _choice(path: str, layer: Any, step: Factorize) -> LayerChoice:
     dense = layer.weight.numel()
-    reason = _unsuited(layer)
+    reason = unsuited(layer)
     if reason:
         return LayerChoice(path, None, reason, dense, dense)
     even, most = break_even(layer.in_channels, layer.kernel_size), largest_rank(layer.in_channels, layer.kernel_size)
@@ -95,7 +95,7 @@ def _choice(path: str, layer: Any, step: Factorize) -> LayerChoice:
     return LayerChoice(path, rank, "", dense, layer.out_channels * rank * ways)
 
 
-def _unsuited(layer: Any) -> str:
+def unsuited(layer: Any) -> str:
     """Why a convolution cannot be factorized; "" where it can."""
     if type(layer) not in _KINDS:
         return f"there is no factorized {type(layer).__name__}"
@@ -151,12 +151,12 @@ def alteration_of(recipe: Recipe) -> Alteration | None:
     return None if step is None else Alteration(step.label, lambda module: factorize(module, step))
 
 
-def told(choices: tuple[LayerChoice, ...]) -> tuple[str, tuple[str, ...]]:
+def told(choices: tuple[LayerChoice, ...], when: str = "before training") -> tuple[str, tuple[str, ...]]:
     """What a plan changes, in a line and notes, for the ledger."""
     done = [choice for choice in choices if choice.rank]
     dense, factored = sum(c.dense for c in done), sum(c.factored for c in done)
     change = (
-        f"{len(done)} of {len(choices)} convolutions factorized before training: {factored:,} weights in place of "
+        f"{len(done)} of {len(choices)} convolutions factorized {when}: {factored:,} weights in place of "
         f"{dense:,} ({100 * factored / max(dense, 1):.1f} %)"
     )
     ranks = [f"{c.path}: rank {c.rank}, {100 * c.factored / c.dense:.0f} % of the weights" for c in done]

@@ -249,7 +249,7 @@ def _dense(node: onnx.NodeProto, shape: Shape, index: Index, graph: onnx.GraphPr
         rows, columns = attribute(node, f"row_{key}", []), attribute(node, f"column_{key}", [])
         return [columns[i] if i % 2 else rows[i] for i in range(len(rows))]
 
-    both = {"strides": joined("strides"), "pads": joined("pads")}
+    both: dict[str, Any] = {"strides": joined("strides"), "pads": joined("pads")}
     if shape.transposed:
         both["output_padding"] = joined("output_padding")
     kind = "ConvTranspose" if shape.transposed else "Conv"

@@ -170,8 +170,9 @@ def _feeding_layer(network: _Network, node: fx.Node) -> tuple[fx.Node, _Layer] |
         return None
     layer = network.layer(source)
     # A linear layer's output channels are those of the norm only where the tensor is (N, C).
-    fits = isinstance(layer, (*_CONVOLUTIONS, *FACTORIZED))
-    fits |= isinstance(layer, nn.Linear) and len(_shape(source)) == 2
+    fits = isinstance(layer, (*_CONVOLUTIONS, *FACTORIZED)) or (
+        isinstance(layer, nn.Linear) and len(_shape(source)) == 2
+    )
     return (source, layer) if fits and network.called_once(source) else None
 
 

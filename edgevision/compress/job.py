@@ -15,6 +15,7 @@ import torch
 
 from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
+from edgevision.compress.decompose import decompose
 from edgevision.compress.factorize import plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
@@ -29,9 +30,8 @@ from edgevision.compress.session import predictor
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
-from edgevision.errors import UsageError
 from edgevision.progress import Progress
-from edgevision.recipe import Factorize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe
+from edgevision.recipe import Decompose, Factorize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe
 from edgevision.zoo.model import Model
 
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
@@ -74,10 +74,12 @@ class Job:
 
     def __post_init__(self) -> None:
         self.original = self.graph = onnx.ModelProto()
+        self.apart = Facts()
 
     def apply_steps(self) -> None:
         """Export the float graph and apply the steps to it in order."""
-        self.original, facts = self.work.graph("float", self._float)
+        model = self._taken_apart()
+        self.original, facts = self.work.graph("float", lambda: self._float(model))
         self.graph, self.max_abs_error = self.original, facts.max_abs_error
         refuse_unknown(self.original.graph, self.keep_fp)
         if self.data is not None:
@@ -86,8 +88,8 @@ class Job:
             )
         self.float_accuracy = self.accuracy = self.measured("float", self.original)
         for position, step in enumerate(self.recipe.steps):
-            if isinstance(step, Factorize):
-                self._record("factorize", self._factorized(step), before=None)
+            if isinstance(step, Factorize | Decompose):
+                self._record(str(type(step).__struct_config__.tag), self.apart, before=None)
                 continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
@@ -101,19 +103,22 @@ class Job:
             self.accuracy = self.measured("quantised", self.graph)
             self._record(str(type(step).__struct_config__.tag), with_choices(done, chosen), before)
 
-    def _factorized(self, step: Factorize) -> Facts:
-        """What was changed before training, told from the network as it came."""
-        if self.model.module is None:
-            raise UsageError(
-                "factorizing before training needs a network of the zoo, got a trained graph", where=self.model.name
-            )
-        change, notes = told(plan(self.model.module, step))
-        return Facts(change, notes)
+    def _taken_apart(self) -> Model:
+        """The network with its convolutions in factors where the recipe says so; the ledger gets what was done."""
+        module = self.model.module
+        for step in self.recipe.steps:
+            if module is not None and isinstance(step, Factorize):
+                self.apart = Facts(*told(plan(module, step)))
+            elif module is not None and isinstance(step, Decompose):
+                began = time.monotonic()
+                module, choices = decompose(module, step)
+                self.apart = Facts(*told(choices, "after training"), seconds=time.monotonic() - began)
+        return replace(self.model, module=module)
 
-    def _float(self) -> tuple[onnx.ModelProto, Facts]:
+    def _float(self, model: Model) -> tuple[onnx.ModelProto, Facts]:
         """Fold, where the recipe says so, and export."""
         began = time.monotonic()
-        model, change, notes = self.model, "float graph exported", []
+        change, notes = "float graph exported", []
         self.progress("export", 0, 1, model.name)
         if model.module is not None and any(isinstance(step, FoldBatchNorm) for step in self.recipe.steps):
             example = torch.from_numpy(
