@@ -1,5 +1,6 @@
 # make demo: the whole chain on real images, ending with a table and an HTML report.
 # make test: the tests and the doctests.      make lint: style and types.
+# make bench-tensor: the wave surrogate, dense against factorized, and against the solver; three seeds, goes on where it was.
 # make bench-arm: inner loops of the Arm kernels in llvm-mca's models; nothing is measured.
 # make bench-fpga: frames per second, cycles, DSPs and block RAMs of the FPGA engine; modelled.
 # make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
@@ -21,7 +22,7 @@ WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint bench-arm bench-cpu bench-fpga clean
+.PHONY: demo test lint bench-arm bench-cpu bench-fpga bench-tensor clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -51,6 +52,10 @@ bench-arm: $(READY)
 bench-fpga: $(READY)
 	python -m benchmarks.fpga --target pynq-z2
 	python -m benchmarks.fpga --target ultra96 --gb-s 3
+
+# Goes on where it was stopped: finished pieces stay in build/bench/surrogate.
+bench-tensor: $(READY)
+	python -m benchmarks.surrogate --work build/bench/surrogate --out build/bench/surrogate.json $(BENCH)
 
 # Goes on where it was stopped: finished pieces stay in build/bench/work.
 bench-cpu: $(RIVALS)

@@ -95,7 +95,39 @@ class Binarize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize
+class Factorize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="factorize"):
+    """Before training, make dense convolutions sums of `rank` products of one-way filters (arXiv 2304.04964).
+
+    A layer whose factors are no smaller than its kernel stays dense, and the ledger says so.
+    """
+
+    #: Products per output filter; "auto" takes for each layer the largest that leaves at most `share` of its weights.
+    rank: Annotated[int, msgspec.Meta(ge=1, le=64)] | Literal["auto"] = "auto"
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+
+    @property
+    def label(self) -> str:
+        """What distinguishes weights trained in this form from others.
+
+        >>> Factorize(4).label, Factorize().label
+        ('tensor-r4', 'tensor-auto-0.2')
+        """
+        return f"tensor-auto-{self.share:g}" if self.rank == "auto" else f"tensor-r{self.rank}"
+
+
+class Decompose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="decompose"):
+    """After training, replace convolutions by the smallest factors that keep `energy` of their kernels.
+
+    "cp" gives factorized layers of their own products per output filter; "tucker2", "tt" and "svd" give convolutions
+    in a row. A layer whose factors are no smaller than its kernel stays dense.
+    """
+
+    method: Literal["cp", "tucker2", "tt", "svd"] = "cp"
+    #: Share of the sum of squares of a kernel that is kept at least.
+    energy: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize | Factorize | Decompose
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +167,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 step = msgspec.structs.replace(step, epochs=epochs)
             steps.append(step)
         return msgspec.structs.replace(self, steps=tuple(steps))
+
+    @property
+    def before_training(self) -> Factorize | None:
+        """The step that changes the network before it is trained; None where there is none."""
+        return next((step for step in self.steps if isinstance(step, Factorize)), None)
 
 
 def names() -> list[str]:

@@ -29,13 +29,22 @@ class Workspace:
 
     root: Path
 
-    def weights(self, model: str, data: str) -> Path:
-        """The trained weights of `model` on `data`."""
-        return self.root / "weights" / f"{slug(model)}-{slug(data)}.safetensors"
+    def weights(self, model: str, data: str, form: str = "") -> Path:
+        """The trained weights of `model` on `data`; `form` is what was changed of it before."""
+        return self.root / "weights" / f"{self.form(model, form)}-{slug(data)}.safetensors"
 
-    def checkpoint(self, model: str, data: str) -> Path:
+    def checkpoint(self, model: str, data: str, form: str = "") -> Path:
         """The training run that `--resume` goes on with."""
-        return self.root / "weights" / f"{slug(model)}-{slug(data)}.training"
+        return self.root / "weights" / f"{self.form(model, form)}-{slug(data)}.training"
+
+    @staticmethod
+    def form(model: str, form: str = "") -> str:
+        """How the files of a model begin that was changed before its training.
+
+        >>> Workspace.form("resnet18", "tensor-r4"), Workspace.form("resnet18")
+        ('resnet18+tensor-r4', 'resnet18')
+        """
+        return f"{slug(model)}+{slug(form)}" if form else slug(model)
 
     def compressed(self, model: str, data: str | None, recipe: str) -> Path:
         """The folder of a compressed network."""
@@ -94,9 +103,9 @@ def slug(text: str) -> str:
     ('cats-and-dogs', 'my-net', 'w8+w8a8')
     """
     name = text.rstrip("/").rsplit("/", 1)[-1] if "/" in text else text
-    for suffix in (".onnx", ".pt2", ".tar.gz", ".tgz"):
+    for suffix in (".onnx", ".pt2", ".tar.gz", ".tgz", ".toml"):
         name = name.removesuffix(suffix)
-    name = name.rsplit(":", 1)[-1] if name.startswith(("folder:", "imagenet:", "voc:", "coco:")) else name
+    name = name.rsplit(":", 1)[-1] if name.startswith(("folder:", "imagenet:", "voc:", "coco:", "wave:")) else name
     return re.sub(r"[^A-Za-z0-9_.+@]+", "-", name).strip("-.") or "unnamed"
 
 

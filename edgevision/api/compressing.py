@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from edgevision.api.subject import built_in_data, refuse_other_data, side_for
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
-from edgevision.workspace import DEFAULT_OUT, Workspace, slug
+from edgevision.workspace import DEFAULT_OUT, Workspace
 
 if TYPE_CHECKING:
     from edgevision.compress.compressed import Compressed
     from edgevision.data.metric import AnySet
+    from edgevision.zoo.family import Alteration
     from edgevision.zoo.model import Model
 
 
@@ -44,8 +45,9 @@ def compress(
     Args:
         model: a name of the zoo, or the path of an `.onnx` or `.pt2` file.
         recipe: a recipe's name, or several joined with "+".
-        data: "digits", "folder:PATH" or "imagenet:PATH", or for a detector "shapes", "voc:PATH" or "coco:PATH", to
-            calibrate on and to measure accuracy with. Without it, the data the weights in `out` were trained on.
+        data: "digits", "folder:PATH" or "imagenet:PATH", for a detector "shapes", "voc:PATH" or "coco:PATH", for fields
+            "wave" or "wave:FILE.toml", to calibrate on and to measure accuracy with. Without it, the data the weights
+            in `out` were trained on.
         weights: a checkpoint; without it, what `train` left in `out`.
         random_weights: use none, to look at size and speed alone.
         keep_fp: layers to leave in float.
@@ -63,6 +65,7 @@ def compress(
     from edgevision import recipe as recipes
     from edgevision import zoo
     from edgevision.compress.apply import compress as apply
+    from edgevision.compress.factorize import alteration_of
     from edgevision.data.open import known_data
     from edgevision.graph.export import export
 
@@ -75,9 +78,10 @@ def compress(
     name = zoo.full_name(model)
     if data:
         refuse_other_data(name, data)
-    origin = find_weights(workspace, name, data, weights, random_weights=random_weights)
+    altered = alteration_of(chosen)
+    origin = find_weights(workspace, name, data, weights, random_weights=random_weights, altered=altered, recipe=recipe)
     spec = data or origin.data
-    network, images = _opened(name, origin.weights, spec, image_size, seed)
+    network, images = _opened(name, origin.weights, spec, image_size, altered, seed, progress)
     return apply(
         network,
         chosen,
@@ -98,23 +102,30 @@ def compress(
 
 
 def _opened(
-    name: str, weights: Path | Literal["random"] | None, data: str | None, image_size: int | None, seed: int
+    name: str,
+    weights: Path | Literal["random"] | None,
+    data: str | None,
+    image_size: int | None,
+    altered: Alteration | None,
+    seed: int,
+    progress: Progress,
 ) -> tuple[Model, AnySet | None]:
     """The network, and the data prepared the way the network wants it."""
     from edgevision import zoo
     from edgevision.data import open_set
 
-    images = open_set(data) if data else None
+    images = open_set(data, progress=progress) if data else None
     network = zoo.load_model(
         name,
         classes=images.classes if images else (),
         weights=weights,
         image_size=side_for(name, data, image_size) if data and weights == "random" else image_size,
         preprocessing=images.default_preprocessing if images and weights == "random" else None,
+        alteration=altered,
         seed=seed,
     )
     if data and images and images.preprocessing != network.preprocessing:
-        images = open_set(data, network.preprocessing)
+        images = open_set(data, network.preprocessing, progress=progress)
     return network, images
 
 
@@ -131,9 +142,16 @@ class WeightsOrigin:
 
 
 def find_weights(
-    workspace: Workspace, model: str, data: str | None, weights: Path | None, *, random_weights: bool
+    workspace: Workspace,
+    model: str,
+    data: str | None,
+    weights: Path | None,
+    *,
+    random_weights: bool,
+    altered: Alteration | None = None,
+    recipe: str = "",
 ) -> WeightsOrigin:
-    """Decide which weights `compress` uses.
+    """Decide which weights `compress` uses; those of an altered network are kept under a name of their own.
 
     Raises:
         UsageError: two were given, or there are none; says how to train or name some.
@@ -147,20 +165,22 @@ def find_weights(
         return WeightsOrigin(weights or "random")
     if Path(model).suffix in (".onnx", ".pt2"):
         return WeightsOrigin(None)
-    folder = workspace.root / "weights"
+    folder, form = workspace.root / "weights", altered.label if altered else ""
+    stem = workspace.form(model, form)
     if data:
-        found = [path for path in [workspace.weights(model, data)] if path.is_file()]
+        found = [path for path in [workspace.weights(model, data, form)] if path.is_file()]
     else:
-        found = sorted(folder.glob(f"{slug(model)}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        found = sorted(folder.glob(f"{stem}-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
     if found:
         meta = read_checkpoint(found[-1]).meta
         return WeightsOrigin(found[-1], str(meta.detail.get("data", "")) or None if meta else None)
-    if zoo.pretrained(model):
+    if zoo.pretrained(model) and altered is None:
         return WeightsOrigin(None)
     zoo.known_name(model)
+    trained, flag = (f" trained as {form}", f" --recipe {recipe}") if form else ("", "")
     raise UsageError(
-        f"there are no weights for {model}",
-        where=str(workspace.weights(model, data) if data else folder / f"{slug(model)}-*.safetensors"),
-        fix=f"edgevision train --model {model} --data {data or built_in_data(model)}, or --weights FILE, or "
+        f"there are no weights for {model}{trained}",
+        where=str(workspace.weights(model, data, form) if data else folder / f"{stem}-*.safetensors"),
+        fix=f"edgevision train --model {model}{flag} --data {data or built_in_data(model)}, or --weights FILE, or "
         "--random-weights to look at size and speed alone",
     )

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from edgevision.compress.scoring import Scoring
     from edgevision.profile.profile import Profile
 
+#: What may be given for test images that are not where they were, by metric.
+_ELSEWHERE = {
+    "top-1": "folder:PATH (or imagenet:PATH)",
+    "AP50": "voc:PATH (or coco:PATH)",
+    "fit": "wave:FILE.toml",
+}
+
 
 @dataclass(frozen=True)
 class Profiled:
@@ -154,7 +161,7 @@ def images_of(origin: Origin, data: str | None) -> tuple[Scoring | None, str | N
     place = data or origin.data
     if not place:
         return None, None, []
-    kinds = "voc:PATH (or coco:PATH)" if origin.metric == "AP50" else "folder:PATH (or imagenet:PATH)"
+    kinds = _ELSEWHERE[origin.metric]
     elsewhere = f"--data {kinds} says where they are, --no-accuracy measures latency alone"
     try:
         images = open_set(place, origin.preprocessing)

@@ -15,8 +15,9 @@ from edgevision.workspace import DEFAULT_OUT, Workspace
 if TYPE_CHECKING:
     from edgevision.bundle import Bundle
     from edgevision.compress.compressed import Compressed
+    from edgevision.data.metric import Metric
     from edgevision.profile.profile import Profile
-    from edgevision.report.tradeoff import Built, Picture, TradeOff
+    from edgevision.report.tradeoff import Built, Picture, TradeOff, Waves
 
 #: Model and data a report is about.
 Subject = tuple[str, str]
@@ -44,7 +45,7 @@ def report(
     The latest profile of each device and number of threads is shown, with every compressed network and bundle of the
     same model and data. Measurements of a bundle or network that was made again since are left out, and artefacts that
     cannot be read are skipped; a remark names each. For a detector there are pictures of a few test images, where these
-    still are where they were.
+    still are where they were; for a network that predicts waves, of these and of its errors.
 
     Args:
         model, data: what the report is about; the newest artefact's without them.
@@ -73,9 +74,16 @@ def report(
     graphs = {n.folder.name: n.info.onnx_sha256 for n in own}
     chosen, stale = latest([p for p in profiles if (p.model, p.data) == about], identities, graphs)
     remarks = [*stale, *(f"Skipped: {line}" for line in skipped)]
-    shown = _pictures(own, remarks)
+    shown, waves = _pictures(own, remarks), _waves(own, remarks)
     made = trade_off(
-        chosen, own, _built(ours, chosen, own), command=command, about=about, remarks=remarks, pictures=shown
+        chosen,
+        own,
+        _built(ours, chosen, own),
+        command=command,
+        about=about,
+        remarks=remarks,
+        pictures=shown,
+        waves=waves,
     )
     texts = {
         "report.html": html.render(made),
@@ -138,10 +146,7 @@ def _pictures(networks: Sequence[Compressed], remarks: list[str]) -> tuple[Pictu
     from edgevision.data import open_detections
     from edgevision.report.pictures import pictures
 
-    finders = [network for network in networks if network.info.metric == "AP50" and network.info.data]
-    # The float network first, for the eye to compare with.
-    finders.sort(key=lambda network: network.info.recipe.name != "fp32")
-    alike = [network for network in finders if network.info.preprocessing == finders[0].info.preprocessing]
+    alike = _drawn_together(networks, "AP50")
     if not alike:
         return ()
     info = alike[0].info
@@ -153,6 +158,32 @@ def _pictures(networks: Sequence[Compressed], remarks: list[str]) -> tuple[Pictu
     except EdgeVisionError as error:
         remarks.append(f"No pictures: {error.what}{f' ({error.where})' if error.where else ''}.")
         return ()
+
+
+def _waves(networks: Sequence[Compressed], remarks: list[str]) -> Waves | None:
+    """Test waves as those of `networks` that predict waves go on with them; `remarks` gets why there are none."""
+    from edgevision.data import WaveSet, open_set
+    from edgevision.report.field_pictures import field_pictures
+
+    alike = _drawn_together(networks, "fit")
+    if not alike:
+        return None
+    info = alike[0].info
+    try:
+        data = open_set(info.data or "", info.preprocessing)
+        if not isinstance(data, WaveSet) or data.sha256 != info.data_sha256:
+            raise UsageError("other waves are there now", where=info.data)
+        return field_pictures(alike, data)
+    except EdgeVisionError as error:
+        remarks.append(f"No pictures: {error.what}{f' ({error.where})' if error.where else ''}.")
+        return None
+
+
+def _drawn_together(networks: Sequence[Compressed], metric: Metric) -> list[Compressed]:
+    """Networks of that metric on the same data, the float one first, for the eye to compare with."""
+    those = [network for network in networks if network.info.metric == metric and network.info.data]
+    those.sort(key=lambda network: network.info.recipe.name != "fp32")
+    return [network for network in those if network.info.preprocessing == those[0].info.preprocessing]
 
 
 def _built(bundles: Sequence[Bundle], profiles: Sequence[Profile], networks: Sequence[Compressed]) -> list[Built]:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from edgevision.errors import UsageError
-
-if TYPE_CHECKING:
-    from edgevision.data.metric import Metric
 
 
 def built_in_data(model: str) -> str:
     """The data every installation has for network `model`.
 
-    >>> built_in_data("cas_vit"), built_in_data("codenet_a")
-    ('digits', 'shapes')
+    >>> built_in_data("cas_vit"), built_in_data("codenet_a"), built_in_data("wave_net")
+    ('digits', 'shapes', 'wave')
     """
     from edgevision import zoo
     from edgevision.data.metric import BUILT_IN
@@ -23,16 +18,15 @@ def built_in_data(model: str) -> str:
 
 
 def refuse_other_data(model: str, data: str) -> None:
-    """Raise `UsageError` unless network `model` can learn from, or be measured on, images like those of `data`."""
+    """Raise `UsageError` unless network `model` can learn from, or be measured on, data like `data`."""
     from edgevision import zoo
     from edgevision.data.metric import mismatch
-    from edgevision.data.open import has_boxes
+    from edgevision.data.open import KINDS, metric_of_spec
 
-    metric: Metric = "AP50" if has_boxes(data) else "top-1"
-    why = mismatch(model, zoo.metric_of(model), data, metric)
-    if why:
-        boxes = "shapes, voc:PATH or coco:PATH"
-        raise UsageError(why, fix=f"--data {'digits, folder:PATH or imagenet:PATH' if metric == 'AP50' else boxes}")
+    own = zoo.metric_of(model)
+    why = mismatch(model, own, data, metric_of_spec(data))
+    if why and own:
+        raise UsageError(why, fix=f"--data {KINDS[own]}")
 
 
 def side_for(model: str, data: str, asked: int | None) -> int | None:

@@ -44,6 +44,7 @@ def train(
     batch: int | None = None,
     lr: float | None = None,
     image_size: int | None = None,
+    recipe: str | None = None,
     weights: Path | None = None,
     threads: int | None = None,
     seed: int = 0,
@@ -55,13 +56,15 @@ def train(
 
     Args:
         model: a name of the zoo.
-        data: "digits", "folder:PATH" or "imagenet:PATH"; for a detector "shapes", "voc:PATH" or "coco:PATH". Without
-            it, what is built in.
+        data: "digits", "folder:PATH" or "imagenet:PATH"; for a detector "shapes", "voc:PATH" or "coco:PATH"; for
+            fields "wave" or "wave:FILE.toml". Without it, what is built in.
         epochs: passes over the train split; without it, what suits the data.
         batch: images of one step, over all processes; without it 32 (digits), 16 (images with boxes) or
             64, or all images if they are fewer.
         lr: highest learning rate; without it, what suits the model and goes with the square root of the batch.
         image_size: height and width in pixels; without it, what suits the data, or a detector's published size.
+        recipe: one that changes the network before it is trained, such as "tensor-r4"; what else it does is for
+            `compress`.
         weights: start from these instead of random ones.
         threads: of torch.
         resume: go on where an interrupted run stopped; starts from the beginning where nothing is kept of one.
@@ -73,32 +76,44 @@ def train(
     """
     import msgspec
 
+    from edgevision import recipe as recipes
     from edgevision import zoo
+    from edgevision.compress.factorize import alteration_of
     from edgevision.compress.train import train as run
     from edgevision.compress.train_settings import default_settings, fitted
     from edgevision.data import open_set
     from edgevision.data.metric import field_of
+    from edgevision.errors import UsageError
     from edgevision.files import refuse_overwrite
+    from edgevision.zoo.family import FORM
     from edgevision.zoo.weights import WeightsMeta, save_weights
 
     name = zoo.known_name(model)
     data = data or built_in_data(name)
     refuse_other_data(name, data)
+    altered = alteration_of(recipes.load(recipe)) if recipe else None
+    if recipe and altered is None:
+        raise UsageError(
+            f"recipe '{recipe}' changes nothing before training",
+            fix="leave --recipe out and give it to compress; those for training begin with tensor-",
+        )
+    form = altered.label if altered else ""
     workspace = Workspace(Path(out))
-    path, checkpoint = workspace.weights(name, data), workspace.checkpoint(name, data)
+    path, checkpoint = workspace.weights(name, data, form), workspace.checkpoint(name, data, form)
     # With --resume and no state the training is finished: the weights are what it would give.
     refuse_overwrite(path, overwrite=overwrite or (resume and checkpoint.exists()))
-    images = open_set(data)
+    images = open_set(data, progress=progress)
     network = zoo.load_model(
         name,
         classes=images.classes,
         weights=weights or "random",
         image_size=side_for(name, data, image_size),
         preprocessing=images.default_preprocessing,
+        alteration=altered,
         seed=seed,
     )
     if network.preprocessing != images.preprocessing:
-        images = open_set(data, network.preprocessing)
+        images = open_set(data, network.preprocessing, progress=progress)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = fitted(default_settings(name, data), len(images.split("train")), processes=world, batch=batch, lr=lr)
     settings = msgspec.structs.replace(settings, epochs=epochs or settings.epochs, threads=threads or settings.threads)
@@ -110,6 +125,8 @@ def train(
     )  # fmt: skip
     detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
+    if form:
+        detail[FORM] = form
     if done.accuracy:
         detail[f"{field_of(done.metric)}_percent"] = round(done.accuracy.percent, 2)
     # Under torchrun every process holds the same weights; one of them writes.

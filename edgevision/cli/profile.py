@@ -86,7 +86,9 @@ def tell(console: Console, profile: Profile) -> None:
 
     group = tradeoff.group(profile)
     show(console, group, profile.model, profile.data, profile.metric)
-    otherwise = "images seen otherwise" if profile.metric == "AP50" else "predictions differ"
+    otherwise = {"top-1": "predictions differ", "AP50": "images seen otherwise", "fit": "windows differ by over 5 %"}[
+        profile.metric
+    ]
     for point in group.points:
         if point.max_abs_error is not None:
             console.say(

@@ -16,14 +16,14 @@ from edgevision.cli.console import duration
 @click.option("--model", required=True, help="A network of the zoo (edgevision list models).")
 @click.option(
     "--data",
-    help="digits, folder:PATH or imagenet:PATH; for a detector shapes, voc:PATH or coco:PATH.  "
-    "[default: digits or shapes]",
+    help="digits, folder:PATH or imagenet:PATH; for a detector shapes, voc:PATH or coco:PATH; for fields wave or "
+    "wave:FILE.toml.  [default: digits, shapes or wave]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: suits the data]")
 @click.option(
     "--batch",
     type=click.IntRange(2),
-    help="Images of one step.  [default: 32 for digits, 16 with boxes, else 64; or all]",
+    help="Images of one step.  [default: 32 for digits, 16 with boxes or fields, else 64; or all]",
 )
 @click.option(
     "--lr",
@@ -31,6 +31,9 @@ from edgevision.cli.console import duration
     help="Highest learning rate.  [default: suits the model, and grows with the square root of the batch]",
 )
 @click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.  [default: suits the data]")
+@click.option(
+    "--recipe", help="One that changes the network before training, such as tensor-r4; compress takes it too."
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from these instead of random ones.")
 @options.command
 def command(
@@ -41,6 +44,7 @@ def command(
     batch: int | None,
     lr: float | None,
     image_size: int | None,
+    recipe: str | None,
     weights: Path | None,
 ) -> None:
     """Train a network of the zoo; keeps the weights where compress finds them."""
@@ -53,7 +57,7 @@ def command(
     with console.progress() as progress:
         trained = api.train(
             model, data, out=settings.out, epochs=epochs, batch=batch, lr=lr,
-            image_size=image_size, weights=weights, seed=settings.seed,
+            image_size=image_size, recipe=recipe, weights=weights, seed=settings.seed,
             threads=settings.given_threads, resume=settings.resume, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
     if not first:

@@ -12,6 +12,8 @@ import onnx
 
 from edgevision.compiler.coverage import Coverage, coverage, refusals
 from edgevision.compiler.program import Program
+from edgevision.compress.factorized_cost import for_floats
+from edgevision.compress.factorized_graph import as_convolutions
 from edgevision.errors import Unsupported
 from edgevision.graph import ir
 from edgevision.graph.attention import fuse_attention
@@ -80,7 +82,8 @@ def compile_graph(
 
 def _prepared(model: onnx.ModelProto) -> Graph:
     """The graph the rules see: integers explicit, attention as one node, tokens as rows, deformable layers in two."""
-    graph = integerize(ir.read(model))
+    plain, _ = as_convolutions(model, for_floats)
+    graph = integerize(ir.read(plain))
     sample_deformable(graph)
     fuse_attention(graph)
     as_tokens(graph)

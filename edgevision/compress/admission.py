@@ -9,7 +9,7 @@ from edgevision.data.detection import DetectionSet
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import Binarize, FoldBatchNorm, Recipe, TrainQuantized
+from edgevision.recipe import Binarize, Decompose, Factorize, FoldBatchNorm, Recipe, TrainQuantized
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
@@ -32,7 +32,7 @@ def admit(
         UsageError: every reason why not.
     """
     refuse_overwrite(out, overwrite=overwrite)
-    reasons = [*_recipe_reasons(recipe, keep_fp), *_data_reasons(model, recipe, data)]
+    reasons = [*_recipe_reasons(model, recipe, keep_fp), *_data_reasons(model, recipe, data)]
     if any(isinstance(step, TrainQuantized) for step in recipe.steps):
         reasons += _training_reasons(model, recipe, data, keep_fp, max_drop)
     if max_drop is not None:
@@ -52,23 +52,36 @@ def admit(
         )
 
 
+#: Steps that come before a weight is quantised.
+_BEFORE = (FoldBatchNorm, Binarize, Factorize, Decompose)
+
+
 def _quantises(recipe: Recipe) -> bool:
-    return any(not isinstance(step, FoldBatchNorm | Binarize) for step in recipe.steps)
+    return any(not isinstance(step, _BEFORE) for step in recipe.steps)
 
 
-def _recipe_reasons(recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
+def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     reasons = []
-    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, FoldBatchNorm | Binarize)]
+    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, _BEFORE)]
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
     training = [i for i, step in enumerate(recipe.steps) if isinstance(step, Binarize)]
     if training and max(training) > min([*quantising, *folding, len(recipe.steps)]):
         reasons.append("the recipe binarises after it folds or quantises; training comes first, as in bivit+w8a8")
+    factorizing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Factorize | Decompose)]
     if not recipe.steps:
         reasons.append("the recipe has no steps")
     if len(quantising) > 1:
         reasons.append(f"the recipe quantises {len(quantising)} times; a weight can be quantised once")
     if quantising and folding and max(folding) > min(quantising):
         reasons.append("the recipe folds batch norms after it quantises; folding changes the weights, so it goes first")
+    if len(factorizing) > 1:
+        reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
+    if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
+        reasons.append("the recipe factorizes after another step; that makes other layers of it, so it goes first")
+    if factorizing and model.module is None:
+        reasons.append(
+            f"the recipe takes layers of a torch network apart; {model.name} came as an ONNX graph, whose are fixed"
+        )
     if keep_fp and not quantising:
         reasons.append(f"--keep-fp names layers to leave in float; recipe '{recipe.name}' quantises none")
     doubled = sorted({name for name in keep_fp if list(keep_fp).count(name) > 1})

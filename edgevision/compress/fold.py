@@ -22,6 +22,7 @@ from edgevision.compress.binarize import BinaryConv2d, BinaryLayer
 from edgevision.compress.binary_attention import BinaryAttention
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.zoo.deform import DeformConv2d
+from edgevision.zoo.factorized import FACTORIZED
 
 #: Largest error allowed, relative to the largest output.
 TOLERANCE = 1e-5
@@ -111,9 +112,11 @@ def fold_batch_norm(module: nn.Module, example_input: Tensor) -> tuple[fx.GraphM
 
 
 class _Tracer(fx.Tracer):
+    """Factorized and deformable convolutions are layers, as torch's own are: they are exported as one operator."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Deformable convolutions index by values and binary layers compare them; neither holds a batch norm."""
-        whole = isinstance(m, DeformConv2d | BinaryLayer | BinaryAttention)
+        """Whether the tracer calls `m` instead of looking into it; none of these holds a batch norm."""
+        whole = isinstance(m, (DeformConv2d, BinaryLayer, BinaryAttention, *FACTORIZED))
         return whole or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -174,7 +177,7 @@ def _feeding_layer(network: _Network, node: fx.Node) -> tuple[fx.Node, _Layer] |
         return None
     layer = network.layer(source)
     # A linear layer's output channels are those of the norm only where the tensor is (N, C).
-    fits = isinstance(layer, (*_CONVOLUTIONS, BinaryConv2d)) or (
+    fits = isinstance(layer, (*_CONVOLUTIONS, *FACTORIZED, BinaryConv2d)) or (
         isinstance(layer, nn.Linear) and len(_shape(source)) == 2
     )
     return (source, layer) if fits and network.called_once(source) else None
@@ -246,6 +249,8 @@ def _fold_backwards(layer: _Layer, norm: _Norm) -> None:
     scale, shift = _scale_and_shift(norm)
     if isinstance(layer, BinaryLayer):
         layer.follow_by(scale, shift)
+    elif isinstance(layer, FACTORIZED):
+        layer.scale_outputs(scale, shift)
         return
     weight = layer.weight.double()
     bias = shift if layer.bias is None else layer.bias.double() * scale + shift

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -15,6 +16,10 @@ import torch
 from edgevision.compress.binary_stages import stage
 from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
+from edgevision.compress.decompose import decompose
+from edgevision.compress.factorize import plan, told
+from edgevision.compress.factorized_cost import for_integers
+from edgevision.compress.factorized_graph import Choice, as_convolutions
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
@@ -32,7 +37,16 @@ from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
 from edgevision.progress import Progress
-from edgevision.recipe import Binarize, FoldBatchNorm, Quantize, QuantizeWeights, Recipe, TrainQuantized
+from edgevision.recipe import (
+    Binarize,
+    Decompose,
+    Factorize,
+    FoldBatchNorm,
+    Quantize,
+    QuantizeWeights,
+    Recipe,
+    TrainQuantized,
+)
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
@@ -79,11 +93,13 @@ class Job:
 
     def __post_init__(self) -> None:
         self.original = self.graph = onnx.ModelProto()
+        self.apart = Facts()
 
     def apply_steps(self) -> None:
         """Train what the recipe trains, export the graph of that and apply the other steps to it in order."""
         self._train()
-        self.original, facts = self.work.graph("float", self._float)
+        model = self._taken_apart()
+        self.original, facts = self.work.graph("float", lambda: self._float(model))
         self.graph, self.max_abs_error = self.original, facts.max_abs_error
         refuse_unknown(self.original.graph, self.keep_fp)
         if self.data is not None:
@@ -96,14 +112,22 @@ class Job:
         for position, step in enumerate(self.recipe.steps):
             if isinstance(step, Binarize):
                 continue
+            if isinstance(step, Factorize | Decompose):
+                self._record(str(type(step).__struct_config__.tag), self.apart, before=None)
+                continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
                 continue
             before = self.accuracy
             make = self._trained if isinstance(step, TrainQuantized) else self._quantised
+            if not isinstance(step, TrainQuantized):
+                # Quantisers go between standard operators; what is quantised is named after the same layers.
+                self.original, chosen = as_convolutions(self.original, for_integers)
+                parts = {choice.name: choice.nodes for choice in chosen}
+                self.keep_fp = tuple(part for name in self.keep_fp for part in parts.get(name, (name,)))
             self.graph, done = self.work.graph(f"step{position}", lambda s=step, make=make: make(s))  # type: ignore[misc]
             self.accuracy = self.measured("quantised", self.graph)
-            self._record(str(type(step).__struct_config__.tag), done, before)
+            self._record(str(type(step).__struct_config__.tag), with_choices(done, chosen), before)
 
     def _train(self) -> None:
         """Take the network through the stages that binarise it; the float network is their teacher."""
@@ -128,10 +152,22 @@ class Job:
         exported = self.export(model)
         return exported.graph, Facts(change, notes, exported.max_abs_error, time.monotonic() - began)
 
-    def _float(self) -> tuple[onnx.ModelProto, Facts]:
+    def _taken_apart(self) -> Model:
+        """The network with its convolutions in factors where the recipe says so; the ledger gets what was done."""
+        module = self.model.module
+        for step in self.recipe.steps:
+            if module is not None and isinstance(step, Factorize):
+                self.apart = Facts(*told(plan(module, step)))
+            elif module is not None and isinstance(step, Decompose):
+                began = time.monotonic()
+                module, choices = decompose(module, step)
+                self.apart = Facts(*told(choices, "after training"), seconds=time.monotonic() - began)
+        return replace(self.model, module=module)
+
+    def _float(self, model: Model) -> tuple[onnx.ModelProto, Facts]:
         """Fold, where the recipe says so, and export."""
         began = time.monotonic()
-        model, change, notes = self.model, "float graph exported", []
+        change, notes = "float graph exported", []
         self.progress("export", 0, 1, model.name)
         if model.module is not None and any(isinstance(step, FoldBatchNorm) for step in self.recipe.steps):
             example = torch.from_numpy(
@@ -301,6 +337,17 @@ class Job:
                 notes=facts.notes,
             )
         )
+
+
+def with_choices(facts: Facts, chosen: Sequence[Choice]) -> Facts:
+    """`facts` with a note of what became of factorized layers."""
+    if not chosen:
+        return facts
+    thin = [choice for choice in chosen if choice.factored]
+    note = f"factorized layers in integers: {len(thin)} as thin convolutions, their factors in 8 bits"
+    if len(thin) < len(chosen):
+        note += f"; {len(chosen) - len(thin)} with the kernel their factors make, which is sooner done"
+    return msgspec.structs.replace(facts, notes=(*facts.notes, note))
 
 
 def float_operators(graph: onnx.GraphProto) -> dict[str, int]:

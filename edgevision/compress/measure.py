@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgevision.compress.factorized_graph import is_factorized, shape_of
 from edgevision.compress.layers import weight_of
 from edgevision.compress.onnxgraph import BINARY, SQUARE, WEIGHT_BINARY, WEIGHT_SLOTS, WEIGHTED, Index, attribute
 
@@ -26,7 +27,7 @@ _BITS: dict[int, int] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, Gemm, MatMul, ConvTranspose, SquareDeformConv or binary layer.
+    """One Conv, Gemm, MatMul, ConvTranspose, SquareDeformConv, factorized convolution or binary layer.
 
     Attributes:
         name, op_type: of the node.
@@ -73,7 +74,11 @@ def measure(model: onnx.ModelProto) -> Measured:
     shapes = _shapes(model.graph)
     steering = _quantiser_parameters(model.graph)
     stored = [t for t in model.graph.initializer if t.data_type in _BITS]
-    layers = tuple(_layer(node, index, shapes) for node in model.graph.node if node.op_type in (*WEIGHTED, *BINARY))
+    layers = tuple(
+        _factorized(node, index, shapes) if is_factorized(node) else _layer(node, index, shapes)
+        for node in model.graph.node
+        if node.op_type in (*WEIGHTED, *BINARY) or is_factorized(node)
+    )
     # A byte of bits is eight weights, but at the end of a row.
     packed = {node.input[1]: _binary_weights(node, index) for node in model.graph.node if _packed(node)}
     return Measured(
@@ -143,6 +148,21 @@ def _layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]
         weight_bytes=sum(_bytes(index.constants[name]) for name in parts if name in index.constants),
         dtype=onnx.helper.tensor_dtype_to_np_dtype(index.constants[weight].data_type).name if weight else "",
         integer=dequantize is not None and index.made_by(node.input[0], "DequantizeLinear") is not None,
+    )
+
+
+def _factorized(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]]) -> Layer:
+    """A call of `factorized_graph`: the work of its three convolutions, the weights of its factors."""
+    shape = shape_of(node, index, shapes)
+    stored = [index.constants[name] for name in node.input[1:] if name in index.constants]
+    return Layer(
+        name=node.name,
+        op_type=node.op_type,
+        macs=sum(shape.macs) if shape else 0,
+        parameters=sum(math.prod(tensor.dims) for tensor in stored),
+        weight_bytes=sum(_bytes(tensor) for tensor in stored[:3]),
+        dtype="float32" if stored else "",
+        integer=False,
     )
 
 

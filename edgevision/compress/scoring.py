@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgevision.compress.box_scoring import BoxScoring
+from edgevision.compress.field_scoring import FieldScoring
 from edgevision.data.dataset import Split
 from edgevision.data.detection import DetectionSet
 from edgevision.data.evaluate import Top1
 from edgevision.data.metric import AnySet, Metric, Score
+from edgevision.data.wave import WaveSet
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 
@@ -103,6 +105,8 @@ def scoring_of(data: AnySet, split: str = "test") -> Scoring:
     Raises:
         UsageError: there is no such split.
     """
+    if isinstance(data, WaveSet):
+        return FieldScoring(data.split(split))
     if isinstance(data, DetectionSet):
         return BoxScoring(data.split(split), data.classes)
     return LabelScoring(data.split(split), data.classes)

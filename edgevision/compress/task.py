@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from edgevision.compress.augment import augment
 from edgevision.compress.detection_task import Detection
+from edgevision.compress.field_task import FieldPrediction
 from edgevision.compress.pixels import fits, normalised, scaled
 from edgevision.compress.train_settings import TrainSettings
 from edgevision.data.dataset import DataSet, Split
 from edgevision.data.detection import DetectionSet
 from edgevision.data.metric import AnySet, Metric
+from edgevision.data.wave import WaveSet
 
 
 class Task(Protocol):
@@ -74,4 +76,6 @@ def task_of(dataset: AnySet, settings: TrainSettings) -> Task:
     Raises:
         UsageError: it has no train split.
     """
+    if isinstance(dataset, WaveSet):
+        return FieldPrediction(dataset, settings)
     return Detection(dataset, settings) if isinstance(dataset, DetectionSet) else Classification(dataset, settings)

@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from edgevision.data.metric import AnySet
-from edgevision.data.open import has_boxes
+from edgevision.data.open import metric_of_spec
 from edgevision.errors import UsageError
 from edgevision.recipe import TrainQuantized
 
@@ -113,6 +113,18 @@ _SHAPES = msgspec.structs.replace(
 )
 
 
+#: Fields want many small steps at a high rate, and no decay: a surrogate's weights are what carries the waves.
+_FIELDS = TrainSettings(
+    epochs=40,
+    batch=16,
+    lr=1e-3,
+    weight_decay=0.0,
+    warmup_epochs=1,
+    ema_decay=0.998,
+    augmentation=Augmentation(flip=True),
+)
+
+
 def default_settings(model_name: str, data_spec: str) -> TrainSettings:
     """Return the settings for `model_name` on `data_spec`.
 
@@ -121,7 +133,10 @@ def default_settings(model_name: str, data_spec: str) -> TrainSettings:
     >>> default_settings("codenet_a", "voc:VOC2007").augmentation.rotate
     0.0
     """
-    if has_boxes(data_spec):
+    metric = metric_of_spec(data_spec)
+    if metric == "fit":
+        return _FIELDS
+    if metric == "AP50":
         return _SHAPES if data_spec == "shapes" else _BOXES
     settings = _DIGITS if data_spec == "digits" else _PHOTOGRAPHS
     if model_name.startswith(("efficientnet", "mobilenet")):

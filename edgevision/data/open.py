@@ -1,4 +1,4 @@
-"""From what a user writes after `--data` to a data set: images with one label each, or with boxes."""
+"""From what a user writes after `--data` to a data set: images with one label each or with boxes, or fields in time."""
 
 from __future__ import annotations
 
@@ -11,26 +11,37 @@ from edgevision.data.detection import DetectionSet
 from edgevision.data.digits import open_digits
 from edgevision.data.folder import open_folder
 from edgevision.data.imagenet import open_imagenet
-from edgevision.data.metric import AnySet
+from edgevision.data.metric import AnySet, Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.data.shapes import open_shapes
 from edgevision.data.voc import open_voc
+from edgevision.data.wave import open_wave
 from edgevision.errors import UsageError
+from edgevision.progress import Progress, silent
 
 _LABELLED = {"folder": open_folder, "imagenet": open_imagenet}
 _BOXED = {"voc": open_voc, "coco": open_coco}
-_WITH_PATH = frozenset({*_LABELLED, *_BOXED})
-_WITHOUT_PATH = frozenset({"digits", "shapes"})
+_WITH_PATH = frozenset({*_LABELLED, *_BOXED, "wave"})
+_WITHOUT_PATH = frozenset({"digits", "shapes", "wave"})
 _LABELLED_KINDS = "digits, folder:PATH or imagenet:PATH"
 _BOXED_KINDS = "shapes, voc:PATH or coco:PATH"
+_FIELD_KINDS = "wave or wave:FILE.toml"
+#: What there is to choose from, by what networks do with it.
+KINDS: dict[Metric, str] = {"top-1": _LABELLED_KINDS, "AP50": _BOXED_KINDS, "fit": _FIELD_KINDS}
 
 
-def open_set(spec: str, preprocessing: Preprocessing | None = None) -> AnySet:
-    """Open data of either kind, as `open_data` or `open_detections` does.
+def open_set(spec: str, preprocessing: Preprocessing | None = None, *, progress: Progress = silent) -> AnySet:
+    """Open data of any kind, as `open_data` or `open_detections` does, or `wave` and `wave:FILE.toml`.
+
+    Args:
+        progress: told how far the waves are, the first time they are computed.
 
     >>> open_set("shapes").split("test").name
     'test'
     """
+    if has_fields(spec):
+        path = absolute(spec).partition(":")[2]
+        return open_wave(Path(path) if path else None, preprocessing, progress=progress)
     return open_detections(spec, preprocessing) if has_boxes(spec) else open_data(spec, preprocessing)
 
 
@@ -48,8 +59,9 @@ def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
     >>> open_data("digits").classes[:3]
     ('0', '1', '2')
     """
-    if has_boxes(spec):
-        raise UsageError(f"expected images with one label each, got '{spec}': images with boxes", fix=_LABELLED_KINDS)
+    if has_boxes(spec) or has_fields(spec):
+        what = "images with boxes" if has_boxes(spec) else "fields in time"
+        raise UsageError(f"expected images with one label each, got '{spec}': {what}", fix=_LABELLED_KINDS)
     kind, _, path = absolute(spec).partition(":")
     return _LABELLED[kind](Path(path), preprocessing) if path else open_digits(preprocessing)
 
@@ -66,7 +78,8 @@ def open_detections(spec: str, preprocessing: Preprocessing | None = None) -> De
             used.
     """
     if not has_boxes(spec):
-        raise UsageError(f"expected images with boxes, got '{spec}': images with one label each", fix=_BOXED_KINDS)
+        what = "fields in time" if has_fields(spec) else "images with one label each"
+        raise UsageError(f"expected images with boxes, got '{spec}': {what}", fix=_BOXED_KINDS)
     kind, _, path = absolute(spec).partition(":")
     return _BOXED[kind](Path(path), preprocessing) if path else open_shapes(preprocessing)
 
@@ -84,6 +97,33 @@ def has_boxes(spec: str) -> bool:
     return spec == "shapes" or spec.partition(":")[0] in _BOXED
 
 
+def has_fields(spec: str) -> bool:
+    """Whether `spec` stands for fields in time; nothing is read.
+
+    Raises:
+        UsageError: an unknown kind.
+
+    >>> has_fields("wave:small.toml"), has_fields("digits")
+    (True, False)
+    """
+    known_data(spec)
+    return spec.partition(":")[0] == "wave"
+
+
+def metric_of_spec(spec: str) -> Metric:
+    """What networks are measured by on `spec`; nothing is read.
+
+    Raises:
+        UsageError: an unknown kind.
+
+    >>> metric_of_spec("wave"), metric_of_spec("shapes"), metric_of_spec("folder:photos")
+    ('fit', 'AP50', 'top-1')
+    """
+    if has_fields(spec):
+        return "fit"
+    return "AP50" if has_boxes(spec) else "top-1"
+
+
 def known_data(spec: str) -> None:
     """Raise `UsageError`, with the nearest kind, unless `spec` is of a known kind; nothing is read."""
     kind, colon, path = spec.partition(":")
@@ -91,7 +131,7 @@ def known_data(spec: str) -> None:
         return
     raise UsageError(
         f"unknown data '{spec}'{nearest(kind, sorted(_WITHOUT_PATH | _WITH_PATH))}",
-        fix=f"{_LABELLED_KINDS}; with boxes {_BOXED_KINDS} (folder or .tar.gz)",
+        fix=f"{_LABELLED_KINDS}; with boxes {_BOXED_KINDS} (folder or .tar.gz); for fields {_FIELD_KINDS}",
     )
 
 

@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import torch
 
+from edgevision.compress import factorized_graph
 from edgevision.compress.onnxgraph import finished
 from edgevision.compress.qat import QatNetwork
 from edgevision.compress.quiet import quiet
@@ -153,6 +154,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     fold_layer_scales(graph.graph)
     square.declare(graph)
     binaryfunctions.declare(graph)
+    factorized_graph.declare(graph)
     return finished(graph)
 
 

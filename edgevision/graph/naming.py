@@ -12,6 +12,7 @@ from collections import Counter
 
 import onnx
 
+from edgevision.compress.factorized_graph import is_factorized
 from edgevision.compress.onnxgraph import WEIGHT_SLOTS, rename_tensors
 
 _CONTAINER = ("Sequential", "ModuleList", "ModuleDict")
@@ -60,7 +61,7 @@ def _module_name(node: onnx.NodeProto) -> str | None:
         return None
     path, operation = scopes[-2], re.sub(r"_\d+$", "", scopes[-1])
     parent = classes[-2]
-    is_layer = parent.startswith("torch.nn.modules.") and not parent.endswith(_CONTAINER)
+    is_layer = (parent.startswith("torch.nn.modules.") and not parent.endswith(_CONTAINER)) or is_factorized(node)
     if path and (is_layer or operation == "_symbolic"):
         return path
     return f"{path}.{operation}" if path else operation

@@ -139,6 +139,41 @@ class Picture(msgspec.Struct, frozen=True):
     seen: tuple[Seen, ...]
 
 
+class RolledOut(msgspec.Struct, frozen=True):
+    """What became of waves a network predicted from its own predictions.
+
+    Attributes:
+        animation, still: truth, prediction and error of one trajectory, data URLs.
+        side: of a field, in pixels.
+        errors: relative L2 error of each predicted field, mean over trajectories.
+        energy_drift: energy over the true one less 1, at each predicted field.
+    """
+
+    title: str
+    animation: str
+    still: str
+    side: int
+    errors: tuple[float, ...]
+    energy_drift: tuple[float, ...]
+
+
+class Waves(msgspec.Struct, frozen=True):
+    """Networks that predict waves, next to the solver.
+
+    Attributes:
+        interval: seconds from one field to the next.
+        later: fields of one prediction.
+        given: fields the first prediction is made from.
+        trajectories: errors are taken over.
+    """
+
+    interval: float
+    later: int
+    given: int
+    trajectories: int
+    networks: tuple[RolledOut, ...]
+
+
 class TradeOff(msgspec.Struct, frozen=True):
     """Everything a report shows."""
 
@@ -156,6 +191,7 @@ class TradeOff(msgspec.Struct, frozen=True):
     command: str
     metric: Metric = "top-1"
     pictures: tuple[Picture, ...] = ()
+    waves: Waves | None = None
 
 
 def trade_off(
@@ -167,6 +203,7 @@ def trade_off(
     about: tuple[str, str] | None = None,
     remarks: Sequence[str] = (),
     pictures: Sequence[Picture] = (),
+    waves: Waves | None = None,
     now: datetime | None = None,
 ) -> TradeOff:
     """Put profiles, compressed networks and bundles of one model together.
@@ -175,6 +212,7 @@ def trade_off(
         about: model and data, where they are known although nothing of them may be left to show.
         remarks: what was left out on the way here, put before the remarks the figures give.
         pictures: of a detector's test images.
+        waves: as networks predict them.
 
     Raises:
         UsageError: there is neither a profile nor a compressed network, or they are of different models.
@@ -204,8 +242,9 @@ def trade_off(
         for engine in profile.engines
         if engine.steps
     )
-    metrics = {n.info.metric for n in networks} | {p.metric for p in profiles} or {"top-1"}
-    metric: Metric = "AP50" if "AP50" in metrics else "top-1"
+    metrics = {n.info.metric for n in networks} | {p.metric for p in profiles}
+    # All are of one model; what was written before metrics had names says top-1.
+    metric: Metric = next((other for other in sorted(metrics) if other != "top-1"), "top-1")
     sentence, detail, found = verdict.spoken(groups, described, layers, tuple(built), metric)
     created = (now or datetime.now(timezone.utc)).isoformat(timespec="seconds")
     return TradeOff(
@@ -223,6 +262,7 @@ def trade_off(
         command,
         metric,
         tuple(pictures),
+        waves,
     )
 
 

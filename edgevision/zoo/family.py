@@ -29,6 +29,23 @@ class Wanted:
     second_head: bool = False
 
 
+#: Key of the detail of weights that were trained in an altered form; its value is the alteration's label.
+FORM = "form"
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """A change of a network that comes before its training.
+
+    Attributes:
+        label: what weights trained in this form are told by.
+        apply: changes a network just built; may draw from torch's random state.
+    """
+
+    label: str
+    apply: Callable[[nn.Module], nn.Module]
+
+
 @dataclass(frozen=True)
 class Family:
     """Networks that share a file.

@@ -14,15 +14,15 @@ from edgevision.config import nearest
 from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
-from edgevision.zoo import cas_vit, codenet, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin
+from edgevision.zoo import cas_vit, codenet, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin, wave_net
 from edgevision.zoo.exported import load_pt2
-from edgevision.zoo.family import Family, Wanted
+from edgevision.zoo.family import FORM, Alteration, Family, Wanted
 from edgevision.zoo.model import InputSpec, Model, Provenance
 from edgevision.zoo.user import load_onnx
 from edgevision.zoo.weights import Checkpoint, load_weights, read_checkpoint
 
 FAMILIES: tuple[Family, ...] = (
-    *(file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin)),
+    *(file.FAMILY for file in (cas_vit, convnext, deit, efficientnet_lite, mobilenet_v2, resnet, swin, wave_net)),
     *codenet.FAMILIES,
 )
 _FAMILY_OF = {name: family for family in FAMILIES for name in family.names}
@@ -53,8 +53,8 @@ def pretrained(name: str) -> bool:
 def metric_of(name_or_path: str) -> Metric | None:
     """What the accuracy of a network of the zoo is measured by; None for a file, of which the data says it.
 
-    >>> metric_of("cas_vit"), metric_of("codenet_a"), metric_of("net.onnx")
-    ('top-1', 'AP50', None)
+    >>> metric_of("cas_vit"), metric_of("codenet_a"), metric_of("wave_net"), metric_of("net.onnx")
+    ('top-1', 'AP50', 'fit', None)
     """
     family = _FAMILY_OF.get(full_name(name_or_path))
     return family.metric if family else None
@@ -101,6 +101,7 @@ def load_model(
     image_size: int | None = None,
     preprocessing: Preprocessing | None = None,
     distillation_head: bool = False,
+    alteration: Alteration | None = None,
     seed: int = 0,
 ) -> Model:
     """Make a network of the zoo, or a user's `.onnx` or `.pt2` file, ready for compression.
@@ -114,6 +115,7 @@ def load_model(
             preprocessing.
         preprocessing: without it, that of the weights file, else the network's own.
         distillation_head: build CAS-ViT or DeiT with the second head when the weights do not say.
+        alteration: changes the network before its weights are loaded; weights trained in another form do not fit.
         seed: of random weights.
 
     Raises:
@@ -127,6 +129,12 @@ def load_model(
     """
     path = Path(name_or_path)
     if path.suffix in _FILES:
+        if alteration is not None:
+            raise UsageError(
+                f"'{alteration.label}' changes a network before it is trained; a {path.suffix} file is trained already",
+                where=str(path),
+                fix="name a network of the zoo, or leave the step out of the recipe",
+            )
         if weights is not None:
             raise UsageError(
                 f"a {path.suffix} file brings its own weights",
@@ -147,6 +155,7 @@ def load_model(
     name = known_name(name_or_path)
     family = _FAMILY_OF[name]
     checkpoint = _checkpoint(name, family, weights, classes)
+    _refuse_other_form(checkpoint, alteration)
     found = _classes(checkpoint, classes, family)
     known = checkpoint.meta.preprocessing if checkpoint and checkpoint.meta else family.preprocessing
     sized = _sized(preprocessing or known, image_size, family.stride)
@@ -156,7 +165,7 @@ def load_model(
         found if isinstance(found, int) else len(found),
         _second_head(name, family, checkpoint, asked=distillation_head),
     )
-    module = _build(family, wanted, seed)
+    module = _build(family, wanted, alteration, seed)
     if checkpoint is not None:
         state = checkpoint.state if family.adapt is None else family.adapt(checkpoint.state, module)
         load_weights(module, replace(checkpoint, state=state))
@@ -222,11 +231,28 @@ def _second_head(name: str, family: Family, checkpoint: Checkpoint | None, *, as
     return asked if checkpoint is None else f"{family.heads[1]}.weight" in checkpoint.state
 
 
-def _build(family: Family, wanted: Wanted, seed: int) -> nn.Module:
+def _refuse_other_form(checkpoint: Checkpoint | None, alteration: Alteration | None) -> None:
+    """Raise when the weights were trained in another form of the network than the one asked for."""
+    if checkpoint is None:
+        return
+    own = str(checkpoint.meta.detail.get(FORM, "")) if checkpoint.meta else ""
+    wanted = alteration.label if alteration else ""
+    if own != wanted:
+        raise UsageError(
+            f"expected weights trained {f'as {wanted}' if wanted else 'as the network is'}, got weights trained "
+            f"{f'as {own}' if own else 'as the network is'}",
+            where=str(checkpoint.path),
+            fix=f"edgevision train with the same recipe, or a recipe that begins with "
+            f"{own or 'no step before training'}",
+        )
+
+
+def _build(family: Family, wanted: Wanted, alteration: Alteration | None, seed: int) -> nn.Module:
     """Build with weights drawn from `seed`, without touching torch's global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return family.build(wanted).eval()
+        module = family.build(wanted)
+        return (alteration.apply(module) if alteration else module).eval()
 
 
 def _sized(preprocessing: Preprocessing, image_size: int | None, stride: int) -> Preprocessing:

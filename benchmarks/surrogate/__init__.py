@@ -1,0 +1,1 @@
+"""The wave surrogate: dense against factorized before training, and against the solver."""
