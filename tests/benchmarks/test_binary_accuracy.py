@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.accuracy.arms import ARMS, stages
+from benchmarks.accuracy.networks import NETWORKS, build
 from benchmarks.accuracy.run import Experiment, Result
 from benchmarks.accuracy.table import lines, paired
+from edgevision.compress.binary_networks import binarised
+from edgevision.data.preprocess import Preprocessing
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
 def test_every_arm_has_the_same_budget(arm):
     assert sum(step.epochs for step in stages(arm, 5, 1e-3)) == 5
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_every_network_goes_through_the_stages_of_every_arm(name):
+    side = NETWORKS[name][0]
+    model = build(name, tuple("0123456789"), 0, Preprocessing(side, side))
+    images = torch.randn(2, 3, side, side)
+    for arm in ARMS:
+        module = model.module
+        for step in stages(arm, 2, 1e-3):
+            module, _ = binarised(module, step)
+        with torch.no_grad():
+            assert module.eval()(images).shape == (2, 10)
 
 
 def result(arm: str, hits: str, seed: int = 0) -> Result:
