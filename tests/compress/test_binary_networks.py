@@ -91,6 +91,20 @@ def test_the_rest_is_int8_and_the_bits_stay(exported):
     assert np.isfinite(outputs[1]).all() and np.corrcoef(outputs[0], outputs[1])[0, 1] > 0.8
 
 
+def test_binary_layers_can_be_left_in_float_activations():
+    graph = export(as_model(both_stages("deit"))).graph
+    kept = ["blocks.0.attn.qkv", "blocks.0.mlp.fc1"]
+    quantised = quantize(graph, Quantize(calibration_images=8), digits().split("calibration"), keep_fp=kept)
+    reads = {node.output[0]: node.op_type for node in quantised.graph.node}
+    nodes = {node.name: node for node in quantised.graph.node}
+    first = {name: reads[nodes[name].input[0]] for name in (*kept, "blocks.1.mlp.fc1")}
+    assert first == {
+        "blocks.0.attn.qkv": "LayerNormalization",
+        "blocks.0.mlp.fc1": "LayerNormalization",
+        "blocks.1.mlp.fc1": "DequantizeLinear",
+    }
+
+
 def test_parameters_of_bits_are_counted_one_by_one():
     network = small("deit")
     graph = export(as_model(both_stages("deit"))).graph
