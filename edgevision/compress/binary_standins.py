@@ -2,8 +2,8 @@
 
 NNCF drops the functions of a graph. What signs its inputs is shown as the body of its function, all of it left alone:
 its operands have one bit already. A layer of one-bit weights alone is shown as the float layer it is equal to, so that
-its activations get a quantiser like those of any other layer, and its sum is one of whole numbers; its own weights and
-bias stay as they were.
+its activations get a quantiser like those of any other layer, and its sum is one of whole numbers; bits and scales stay
+as they were, and its bias is corrected like any other.
 """
 
 from __future__ import annotations

@@ -69,6 +69,9 @@ def quantize(
     name = model.graph.input[0].name
     shown = copy_of(model)
     floats = [*keep_fp, *wide_sums(model.graph), *stand_in(shown), *stand_in_binary(shown)]
+    # Layers of bits throughout are shown under other names, and are left alone as it is.
+    shown_names = {node.name for node in shown.graph.node}
+    floats = [name for name in dict.fromkeys(floats) if name in shown_names]
     stream = Calibration(images, name, step.calibration_images, progress)
     if not len(stream):
         raise UsageError("expected images to calibrate on, got none", fix="add --data NAME")
@@ -81,7 +84,7 @@ def quantize(
             target_device=nncf.TargetDevice.ANY,
             subset_size=len(stream),
             fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(names=list(dict.fromkeys(floats))) if floats else None,
+            ignored_scope=nncf.IgnoredScope(names=floats) if floats else None,
             advanced_parameters=AdvancedQuantizationParameters(
                 disable_bias_correction=not step.bias_correction,
                 # Our integer kernels accumulate in 32 bits and cannot saturate, so no bit is given up for it.
