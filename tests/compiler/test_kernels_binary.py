@@ -7,7 +7,7 @@ from helpers.execution import run_on
 from helpers.walking import HOST, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgevision import compiler, target
 from edgevision.errors import Unsupported
@@ -111,6 +111,26 @@ def test_attention_of_any_shape(seed, batch, heads, tokens, width, masking):
 def test_attention_on_cores_of_this_machine(name, masking, tokens, width):
     q, k, v, bias = attention_case(1, 2, 2, tokens, width, masking)
     check_attention(q, k, v, bias, lambda model: walk(model, q, k, v, target=resolve(target.load(name)))[0])
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize(("tokens", "width", "masking"), [(35, 20, None), (50, 32, "-100")])
+def test_attention_on_every_architecture(name, tokens, width, masking):
+    q, k, v, bias = attention_case(1, 1, 2, tokens, width, masking)
+    model = binaries.attention(q, k, v, bias, width**-0.5)
+    del model.graph.input[:]
+    x = np.concatenate([q, k, v])
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape))
+    model.graph.node.insert(0, helper.make_node("Split", ["x"], ["q", "k", "v"], axis=0, num_outputs=3))
+    got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+    np.testing.assert_array_equal(got, binary.attention(q, k, v, bias, scale=width**-0.5))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_signs_decided_by_counts_on_every_architecture(name):
+    model, x = binaries.network(3, 7, 70, 41)
+    got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
 
 
 @pytest.mark.parametrize(("op", "shape"), [("BinaryWeightLinear", (2, 9, 45)), ("BinaryWeightConv", (1, 45, 4, 3))])
