@@ -1,6 +1,7 @@
 """Layers of one-bit weights and activations, compiled: the bits of the numpy reference, on every core."""
 
 import numpy as np
+import onnxruntime
 import pytest
 from helpers import binaries
 from helpers.execution import run_on
@@ -139,6 +140,20 @@ def test_layers_of_one_bit_weights_alone(op, shape):
     scale[0] = 0
     (got,) = walk(binaries.layer(op, x, packed, scale, bias, 45), x)
     np.testing.assert_allclose(got, binaries.expected(op, x, packed, scale, bias, 45), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", [*binary.SIGNED_LAYERS, *binary.WEIGHT_LAYERS])
+def test_layers_between_quantisers_have_the_bits_of_the_reference_and_are_integer(op):
+    x = binaries.values(5, (1, 45, 4, 3) if op.endswith("Conv") else (1, 9, 45))
+    model = binaries.on_bytes(op, x, *binaries.weights(6, 45, 21), 45)
+    (got,) = walk(model, x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+    assert compiler.check(model, HOST).float_mac_share == 0
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (wanted,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})
+    steps = np.rint(np.abs(got - wanted) / 0.25)
+    assert steps.max() <= 1 and (steps > 0).mean() < 0.05
 
 
 def test_every_layer_that_does_not_fit_is_named_with_its_reason():
