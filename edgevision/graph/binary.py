@@ -1,4 +1,4 @@
-"""Layers of one-bit weights and activations, after BiViT (papers by He et al., 2023, arXiv 2211.07091) and BiBERT.
+"""Layers of one-bit weights and activations, after BiViT (He et al., ICCV 2023, arXiv 2211.07091).
 
 sign(x) is +1 where x >= 0 and -1 elsewhere, a negative zero being +1 and a NaN -1. In a graph the layers are ONNX
 functions of the domain `edgevision`, whose bodies (`graph.binaryfunctions`) are standard operators: any runtime gives

@@ -1,13 +1,14 @@
 """Layers of one-bit weights and activations, compiled: the bits of the numpy reference, on every core."""
 
 import numpy as np
+import onnxruntime
 import pytest
 from helpers import binaries
 from helpers.execution import run_on
 from helpers.walking import HOST, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgevision import compiler, target
 from edgevision.errors import Unsupported
@@ -113,12 +114,46 @@ def test_attention_on_cores_of_this_machine(name, masking, tokens, width):
     check_attention(q, k, v, bias, lambda model: walk(model, q, k, v, target=resolve(target.load(name)))[0])
 
 
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize(("tokens", "width", "masking"), [(35, 20, None), (50, 32, "-100")])
+def test_attention_on_every_architecture(name, tokens, width, masking):
+    q, k, v, bias = attention_case(1, 1, 2, tokens, width, masking)
+    model = binaries.attention(q, k, v, bias, width**-0.5)
+    del model.graph.input[:]
+    x = np.concatenate([q, k, v])
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape))
+    model.graph.node.insert(0, helper.make_node("Split", ["x"], ["q", "k", "v"], axis=0, num_outputs=3))
+    got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+    np.testing.assert_array_equal(got, binary.attention(q, k, v, bias, scale=width**-0.5))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_signs_decided_by_counts_on_every_architecture(name):
+    model, x = binaries.network(3, 7, 70, 41)
+    got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+
+
 @pytest.mark.parametrize(("op", "shape"), [("BinaryWeightLinear", (2, 9, 45)), ("BinaryWeightConv", (1, 45, 4, 3))])
 def test_layers_of_one_bit_weights_alone(op, shape):
     x, (packed, scale, bias) = binaries.values(3, shape), binaries.weights(4, 45, 21)
     scale[0] = 0
     (got,) = walk(binaries.layer(op, x, packed, scale, bias, 45), x)
     np.testing.assert_allclose(got, binaries.expected(op, x, packed, scale, bias, 45), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", [*binary.SIGNED_LAYERS, *binary.WEIGHT_LAYERS])
+def test_layers_between_quantisers_have_the_bits_of_the_reference_and_are_integer(op):
+    x = binaries.values(5, (1, 45, 4, 3) if op.endswith("Conv") else (1, 9, 45))
+    model = binaries.on_bytes(op, x, *binaries.weights(6, 45, 21), 45)
+    (got,) = walk(model, x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+    assert compiler.check(model, HOST).float_mac_share == 0
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (wanted,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})
+    steps = np.rint(np.abs(got - wanted) / 0.25)
+    assert steps.max() <= 1 and (steps > 0).mean() < 0.05
 
 
 def test_every_layer_that_does_not_fit_is_named_with_its_reason():

@@ -77,3 +77,19 @@ def network(seed, rows, depth, hidden, *, between=("Gelu",), batch=1):
         helper.make_node("Add", ["x", "z"], ["y"], name="residual"),
     ]
     return finished(nodes, {"x": x}, x.shape, constants), x
+
+
+def on_bytes(op, x, packed, scale, bias, depth, out_scale=0.25):
+    """The layer between quantisers: x as bytes, and the result as bytes."""
+    constants = {"packed": packed, "scale": scale, "bias": bias, "xs": np.float32(0.03), "xz": np.uint8(120)}
+    constants |= {"ys": np.float32(out_scale), "yz": np.uint8(131)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"], name="q"),
+        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"], name="d"),
+        binaryfunctions.layer(op, ["xd", "packed", "scale", "bias"], "z", depth, "layer"),
+        helper.make_node("QuantizeLinear", ["z", "ys", "yz"], ["yq"], name="yq"),
+        helper.make_node("DequantizeLinear", ["yq", "ys", "yz"], ["y"], name="yd"),
+    ]
+    channels = len(packed)
+    shape = (x.shape[0], channels, *x.shape[2:]) if op.endswith("Conv") else (*x.shape[:-1], channels)
+    return finished(nodes, {"x": x}, shape, {k: np.asarray(v) for k, v in constants.items()})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import emit
-from edgevision.compiler.kernels.emit import Expr
+from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.simd import Simd
 
 WORD = 32
@@ -56,6 +56,16 @@ def word_of(condition: Callable[[Expr, int], Expr], first: Expr, count: int, sim
         part = part if at == 0 else T.shift_left(part, T.uint32(at))
         total = part if total is None else total | part
     return total
+
+
+def store_row(condition: Callable[[Expr, int], Expr], count: int, buffer: Buffer, start: Expr, simd: Simd) -> None:
+    """Write the words of a row of `count` elements to `buffer` from `start`; `condition` as of `word_of`."""
+    full, rest = divmod(count, WORD)
+    if full:
+        with T.serial(full) as word:
+            T.buffer_store(buffer, word_of(condition, word * WORD, WORD, simd), [start + word])
+    if rest:
+        T.buffer_store(buffer, word_of(condition, full * WORD, rest, simd), [start + full])
 
 
 def _by_sign_bytes(conditions: Sequence[Expr], width: int) -> Expr:

@@ -5,12 +5,13 @@ y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, in the order of quant/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import bits, emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter, Operand
 from edgevision.compiler.kernels.functions import Arithmetic
 from edgevision.compiler.kernels.rows import RowReduction
@@ -28,6 +29,7 @@ class LayerNorm:
         first: where the rows are.
         gamma, beta: parameters of the factor and of the summand per channel; None where there is none.
         extras: (elements, dtype) of every input, those of `first` ahead.
+        signs: whether only the signs of the result are kept, as words of 32 (`bits`); then the chain does nothing.
     """
 
     rows: int
@@ -40,12 +42,13 @@ class LayerNorm:
     chain: Chain
     extras: tuple[tuple[int, str], ...]
     output_elements: int
+    signs: bool = False
 
 
 def build(name: str, spec: LayerNorm, simd: Simd) -> Any:
     """Return the kernel as a TIR function."""
     parameters = [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
-    parameters.append(("output", spec.output_elements, spec.chain.store.dtype))
+    parameters.append(("output", spec.output_elements, "uint32" if spec.signs else spec.chain.store.dtype))
     with emit.kernel(name, parameters) as (buffers, made):
         writer = ChainWriter(
             spec.chain, buffers[:-1], buffers[-1], pixels_per_image=spec.rows // spec.images, images=spec.images
@@ -64,6 +67,7 @@ def build(name: str, spec: LayerNorm, simd: Simd) -> Any:
 class _Body:
     def __init__(self, spec: LayerNorm, simd: Simd, buffers: list[Any], writer: ChainWriter) -> None:
         self._spec, self._lanes, self._buffers, self._writer = spec, simd.lanes, buffers, writer
+        self._simd = simd
         self._math = Arithmetic(exact=spec.chain.exact)
 
     def rows(self, first: Any, count: int) -> None:
@@ -92,15 +96,25 @@ class _Body:
             root = T.sqrt(math.add(variance, T.float32(spec.epsilon), 1))
             factors.append(emit.named(math.div(T.float32(1.0), root, 1)))
 
-        def normalised(channel: Any, width: int) -> None:
-            gamma = None if spec.gamma is None else emit.named(emit.load(self._buffers[spec.gamma], channel, width))
-            beta = None if spec.beta is None else emit.named(emit.load(self._buffers[spec.beta], channel, width))
+        def normal(row: int, channel: Any, width: int, gamma: Any, beta: Any) -> Any:
+            value = math.sub(loaded(row, channel, width), emit.splat(means[row], width), width)
+            value = math.mul(value, emit.splat(factors[row], width), width)
+            value = value if gamma is None else math.mul(value, gamma, width)
+            return emit.named(value if beta is None else math.add(value, beta, width))
+
+        if spec.signs:
             for row in range(count):
-                value = math.sub(loaded(row, channel, width), emit.splat(means[row], width), width)
-                value = math.mul(value, emit.splat(factors[row], width), width)
-                value = value if gamma is None else math.mul(value, gamma, width)
-                value = value if beta is None else math.add(value, beta, width)
-                self._writer.finish(emit.named(value), first + row, channel, width)
+
+                def value(at: Any, width: int, row: int = row) -> Any:
+                    return normal(row, at, width, *self._parameters(at, width))
+
+                self._signs(first + row, value)
+            return
+
+        def normalised(channel: Any, width: int) -> None:
+            gamma, beta = self._parameters(channel, width)
+            for row in range(count):
+                self._writer.finish(normal(row, channel, width, gamma, beta), first + row, channel, width)
 
         full, tail = divmod(spec.channels, self._lanes)
         if full:
@@ -108,3 +122,17 @@ class _Body:
                 normalised(step * self._lanes, self._lanes)
         for offset, width in emit.powers_of_two(tail, self._lanes):
             normalised(full * self._lanes + offset, width)
+
+    def _parameters(self, channel: Any, width: int) -> tuple[Any, Any]:
+        places = (self._spec.gamma, self._spec.beta)
+        found = [None if at is None else emit.named(emit.load(self._buffers[at], channel, width)) for at in places]
+        return found[0], found[1]
+
+    def _signs(self, row: Any, value: Callable[[Any, int], Any]) -> None:
+        """Keep the signs of one row."""
+
+        def condition(channel: Any, width: int) -> Any:
+            return bits.positive(value(channel, width), width)
+
+        start = row * bits.words(self._spec.channels)
+        bits.store_row(condition, self._spec.channels, self._buffers[-1], start, self._simd)

@@ -54,11 +54,4 @@ def _row(spec: SignPack, simd: Simd, writer: ChainWriter, row: Any, count: int) 
     def value(channel: Any, width: int) -> Any:
         return bits.positive(writer.operand_value(spec.first, row, channel, width), width)
 
-    full, rest = divmod(spec.channels, bits.WORD)
-    if full:
-        with T.serial(full) as word:
-            made = bits.word_of(value, word * bits.WORD, bits.WORD, simd)
-            T.buffer_store(writer.output, made, [row * count + word])
-    if rest:
-        made = bits.word_of(value, full * bits.WORD, rest, simd)
-        T.buffer_store(writer.output, made, [row * count + full])
+    bits.store_row(value, spec.channels, writer.output, row * count, simd)

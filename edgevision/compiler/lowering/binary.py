@@ -12,7 +12,7 @@ from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
-from edgevision.compiler.lowering.signs import NEVER, decided
+from edgevision.compiler.lowering.signs import NEVER, decided, put_signs
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import binary
@@ -57,12 +57,6 @@ def _padded(values: np.ndarray, lanes: int) -> np.ndarray:
     padded = np.full(lanes, NEVER)
     padded[: len(values)] = values
     return padded
-
-
-def put_signs(builder: Builder, tensor: str, storage: int, channels: int) -> None:
-    """Say where the signs of a tensor's rows are."""
-    signs_of = Value(storage, "uint32", "signs", bits.words(channels))
-    builder.values.setdefault(tensor, {})["signs"] = signs_of
 
 
 def weight_words(packed: np.ndarray, depth: int) -> np.ndarray:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import layer_norm, softmax
+from edgevision.compiler.kernels import bits, layer_norm, softmax
 from edgevision.compiler.lowering import tail as tails
 from edgevision.compiler.lowering.builder import Builder
+from edgevision.compiler.lowering.signs import only_signs_of, put_signs
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph.ir import Node
@@ -29,14 +30,20 @@ def lower_layer_norm(builder: Builder, node: Node) -> bool:
     first, _, storages = builder.read_operand(_plain(builder, node.inputs[0]), parameter=0)
     tail = Tail(builder, node.outputs[0], storages=list(storages))
     places = [tail.extra(builder.constant(np.broadcast_to(p.reshape(-1), (extent.channels,)))) for p in parameters]
-    tail.extend()
+    signs = only_signs_of(builder, node.outputs[0])
+    if not signs:
+        tail.extend()
     chain = tail.chain(extent.channels)
-    output = builder.new(extent.elements, tail.dtype)
+    elements = extent.rows * bits.words(extent.channels) if signs else extent.elements
+    output = builder.new(elements, "uint32" if signs else tail.dtype)
     spec = layer_norm.LayerNorm(
         extent.rows, extent.channels, extent.images, float(node.get("epsilon", 1e-5)), first,
-        places[0] if places else None, places[1] if len(places) > 1 else None, chain, tail.shapes(), extent.elements,
+        places[0] if places else None, places[1] if len(places) > 1 else None, chain, tail.shapes(), elements, signs,
     )  # fmt: skip
     builder.call("layer_norm", layer_norm.build, spec, [*tail.storages, output], tails.label(node, tail))
+    if signs:
+        put_signs(builder, node.outputs[0], output, extent.channels)
+        return True
     tails.result(builder, tail, output)
     return True
 
