@@ -20,7 +20,7 @@ def multipliers(ratio: Tensor) -> tuple[Tensor, int]:
     """Multipliers (whole, float64) and the largest shift at which all of them fit int16; ratio = multiplier / 2^shift.
 
     >>> [value.tolist() for value in map(torch.as_tensor, multipliers(torch.tensor([0.5, 0.1])))]
-    [[16384.0, 3277.0], 15]
+    [[16385.0, 3277.0], 15]
     """
     exact = ratio.detach().double()
     largest = 2**MULTIPLIER_BITS - 1

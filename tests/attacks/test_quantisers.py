@@ -99,12 +99,16 @@ def test_blocked_weights():
     assert any("blocks: blocked quantisation" in line for line in reasons(nodes, (2, 6), 21, **constants))
 
 
-def test_four_bit_weights():
-    four = helper.make_tensor("wi", TensorProto.INT4, (6, 6), [1] * 36)
-    model = model_of([node("DequantizeLinear", ["wi", "s"], ["w"], name="four"), node("MatMul", ["x", "w"], ["y"])],
-                     (2, 6), opset=21, initialisers=[four], **STEP)  # fmt: skip
-    with pytest.raises(Unsupported, match="four: expected a constant of int8, uint8 or int32, got int4"):
-        compiler.check(model, HOST)
+def stored_as(kind):
+    stored = helper.make_tensor("wi", kind, (6, 6), [1] * 36)
+    return model_of([node("DequantizeLinear", ["wi", "s"], ["w"], name="stored"), node("MatMul", ["x", "w"], ["y"])],
+                    (2, 6), opset=21, initialisers=[stored], **STEP)  # fmt: skip
+
+
+def test_four_bit_weights_are_taken_and_eight_bit_floats_are_not():
+    compiler.check(stored_as(TensorProto.INT4), HOST)
+    with pytest.raises(Unsupported, match="stored: expected a constant of int8, uint8 or int32, got float8"):
+        compiler.check(stored_as(TensorProto.FLOAT8E4M3FN), HOST)
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, np.inf, np.nan])
