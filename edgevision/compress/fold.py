@@ -249,7 +249,8 @@ def _fold_backwards(layer: _Layer, norm: _Norm) -> None:
     scale, shift = _scale_and_shift(norm)
     if isinstance(layer, BinaryLayer):
         layer.follow_by(scale, shift)
-    elif isinstance(layer, FACTORIZED):
+        return
+    if isinstance(layer, FACTORIZED):
         layer.scale_outputs(scale, shift)
         return
     weight = layer.weight.double()

@@ -120,6 +120,7 @@ class Job:
                 continue
             before = self.accuracy
             make = self._trained if isinstance(step, TrainQuantized) else self._quantised
+            chosen: Sequence[Choice] = ()
             if not isinstance(step, TrainQuantized):
                 # Quantisers go between standard operators; what is quantised is named after the same layers.
                 self.original, chosen = as_convolutions(self.original, for_integers)
