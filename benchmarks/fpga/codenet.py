@@ -7,7 +7,7 @@ import torch
 
 from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.engine.checks import tensors_of
-from edgevision.engine.execute import _made, convolved
+from edgevision.engine.execute import convolved, result_of
 from edgevision.engine.from_qat import integer_network
 from edgevision.engine.network import INPUT, Convolution, Header, IntegerNetwork, Parameters, Requantise
 from edgevision.zoo.codenet import STRIDE, VARIANTS, CoDeNet
@@ -60,7 +60,7 @@ def with_random_numbers(header: Header, seed: int = 0, *, spread: bool = True) -
             sums = convolved(x, weight, layer.stride, zeros[layer.input], dilation)
             width, middle = (60, None) if layer.limits is None else (2, 3)
             network.parameters[layer.name] = _spread(sums, layer.shift, width, middle, rng, weight)
-        tensors[layer.name] = _made(layer, tensors, zeros, network)
+        tensors[layer.name] = result_of(layer, tensors, zeros, network)
     return network
 
 
