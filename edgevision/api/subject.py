@@ -26,13 +26,12 @@ def refuse_other_data(model: str, data: str) -> None:
     """Raise `UsageError` unless network `model` can learn from, or be measured on, images like those of `data`."""
     from edgevision import zoo
     from edgevision.data.metric import mismatch
-    from edgevision.data.open import has_boxes
+    from edgevision.data.open import BOXED_KINDS, LABELLED_KINDS, has_boxes
 
     metric: Metric = "AP50" if has_boxes(data) else "top-1"
     why = mismatch(model, zoo.metric_of(model), data, metric)
     if why:
-        boxes = "shapes, voc:PATH or coco:PATH"
-        raise UsageError(why, fix=f"--data {'digits, folder:PATH or imagenet:PATH' if metric == 'AP50' else boxes}")
+        raise UsageError(why, fix=f"--data {LABELLED_KINDS if metric == 'AP50' else BOXED_KINDS}")
 
 
 def side_for(model: str, data: str, asked: int | None) -> int | None:

@@ -21,8 +21,9 @@ _LABELLED = {"folder": open_folder, "imagenet": open_imagenet}
 _BOXED = {"voc": open_voc, "coco": open_coco}
 _WITH_PATH = frozenset({*_LABELLED, *_BOXED})
 _WITHOUT_PATH = frozenset({"digits", "shapes"})
-_LABELLED_KINDS = "digits, folder:PATH or imagenet:PATH"
-_BOXED_KINDS = "shapes, voc:PATH or coco:PATH"
+#: What a user may write, by kind of images.
+LABELLED_KINDS = "digits, folder:PATH or imagenet:PATH"
+BOXED_KINDS = "shapes, voc:PATH or coco:PATH"
 
 
 def open_set(spec: str, preprocessing: Preprocessing | None = None) -> AnySet:
@@ -49,7 +50,7 @@ def open_data(spec: str, preprocessing: Preprocessing | None = None) -> DataSet:
     ('0', '1', '2')
     """
     if has_boxes(spec):
-        raise UsageError(f"expected images with one label each, got '{spec}': images with boxes", fix=_LABELLED_KINDS)
+        raise UsageError(f"expected images with one label each, got '{spec}': images with boxes", fix=LABELLED_KINDS)
     kind, _, path = absolute(spec).partition(":")
     return _LABELLED[kind](Path(path), preprocessing) if path else open_digits(preprocessing)
 
@@ -66,7 +67,7 @@ def open_detections(spec: str, preprocessing: Preprocessing | None = None) -> De
             used.
     """
     if not has_boxes(spec):
-        raise UsageError(f"expected images with boxes, got '{spec}': images with one label each", fix=_BOXED_KINDS)
+        raise UsageError(f"expected images with boxes, got '{spec}': images with one label each", fix=BOXED_KINDS)
     kind, _, path = absolute(spec).partition(":")
     return _BOXED[kind](Path(path), preprocessing) if path else open_shapes(preprocessing)
 
@@ -91,7 +92,7 @@ def known_data(spec: str) -> None:
         return
     raise UsageError(
         f"unknown data '{spec}'{nearest(kind, sorted(_WITHOUT_PATH | _WITH_PATH))}",
-        fix=f"{_LABELLED_KINDS}; with boxes {_BOXED_KINDS} (folder or .tar.gz)",
+        fix=f"{LABELLED_KINDS}; with boxes {BOXED_KINDS} (folder or .tar.gz)",
     )
 
 
