@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
+import torch
 
+from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.engine.checks import tensors_of
-from edgevision.engine.execute import _made, convolved
-from edgevision.engine.network import (
-    INPUT,
-    Channels,
-    Concat,
-    Convolution,
-    Group,
-    Header,
-    IntegerNetwork,
-    Layer,
-    MaxPool,
-    Parameters,
-    Requantise,
-    Shuffle,
-    Upsample,
-)
-from edgevision.zoo.codenet import VARIANTS, Variant
-
-_DECODER = (256, 128, 64)
+from edgevision.engine.execute import convolved, result_of
+from edgevision.engine.from_qat import integer_network
+from edgevision.engine.network import INPUT, Convolution, Header, IntegerNetwork, Parameters, Requantise
+from edgevision.zoo.codenet import STRIDE, VARIANTS, CoDeNet
 
 
 def codenet(
@@ -36,14 +21,13 @@ def codenet(
 
 
 def codenet_header(name: str, *, side: int | None = None, classes: int = 20) -> Header:
-    """All but its numbers."""
-    variant = VARIANTS[name]
-    layers = _Layers()
-    out = layers.heads(layers.decoder(layers.backbone(variant), variant.dims[-1]), classes)
-    return Header(
-        input_shape=(3, side or variant.side, side or variant.side), input_group=1,
-        groups=(Group(0.05, -128), Group(0.1, 3)), layers=tuple(layers.made), outputs=tuple(out),
-    )  # fmt: skip
+    """What a trained network of the variant would be exported to, all but its numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = CoDeNet(VARIANTS[name], classes=classes).eval()
+        network = quantised_codenet(module, [torch.rand(1, 3, STRIDE, STRIDE)])
+    side = side or VARIANTS[name].side
+    return integer_network(network, side, side).header
 
 
 def with_random_numbers(header: Header, seed: int = 0, *, spread: bool = True) -> IntegerNetwork:
@@ -76,7 +60,7 @@ def with_random_numbers(header: Header, seed: int = 0, *, spread: bool = True) -
             sums = convolved(x, weight, layer.stride, zeros[layer.input], dilation)
             width, middle = (60, None) if layer.limits is None else (2, 3)
             network.parameters[layer.name] = _spread(sums, layer.shift, width, middle, rng, weight)
-        tensors[layer.name] = _made(layer, tensors, zeros, network)
+        tensors[layer.name] = result_of(layer, tensors, zeros, network)
     return network
 
 
@@ -88,69 +72,3 @@ def _spread(sums: np.ndarray, shift: int, width: float, middle: float | None, rn
     wanted = rng.uniform(0, 255, len(flat)) if middle is None else middle
     bias = np.clip(np.rint(wanted - flat.mean(axis=1) * multiplier / 2**shift), -32768, 32767)
     return Parameters(multiplier.astype(np.int16), bias.astype(np.int16), weight)
-
-
-class _Layers:
-    def __init__(self) -> None:
-        self.made: list[Layer] = []
-
-    def add(self, layer: Layer) -> str:
-        self.made.append(layer)
-        return layer.name
-
-    def dense(self, name: str, x: str, depth: int, channels: int, *, kernel: int = 1, stride: int = 1, bits: int = 4,
-              relu: bool = True, limits: tuple[int, int] | None = None) -> str:  # fmt: skip
-        group = None if limits is not None else 0 if relu else 1
-        return self.add(Convolution(
-            name=name, input=x, channels=channels, depth=depth, kernel=kernel, stride=stride, bits=bits,
-            relu=relu and limits is None, group=group, limits=limits,
-        ))  # fmt: skip
-
-    def depthwise(self, name: str, x: str, channels: int, *, stride: int = 1, dilation: str | None = None) -> str:
-        return self.add(Convolution(
-            name=name, input=x, channels=channels, depth=1, kernel=3, stride=stride, depthwise=True, group=1,
-            dilation=dilation,
-        ))  # fmt: skip
-
-    def backbone(self, variant: Variant) -> str:
-        dims = variant.dims
-        x = self.dense("stem", "input", 3, dims[0], kernel=3, stride=2 if variant.pooled else 4, bits=8)
-        if variant.pooled:
-            x = self.add(MaxPool(name="pool", input=x))
-        for stage, (before, after) in enumerate(pairwise(dims[:4])):
-            x = self.strided_unit(f"s{stage}.0", x, before, after // 2)
-            for unit in range(1, (4, 8, 4)[stage]):
-                x = self.unit(f"s{stage}.{unit}", x, after // 2)
-        return self.dense("conv5", x, dims[3], dims[4])
-
-    def strided_unit(self, name: str, x: str, before: int, half: int) -> str:
-        a = self.dense(f"{name}.a.1", self.depthwise(f"{name}.a.0", x, before, stride=2), before, half)
-        b = self.dense(f"{name}.b.0", x, before, half)
-        b = self.dense(f"{name}.b.2", self.depthwise(f"{name}.b.1", b, half, stride=2), half, half)
-        return self.joined(name, a, b)
-
-    def unit(self, name: str, x: str, half: int) -> str:
-        a = self.add(Channels(name=f"{name}.left", input=x, first=0, count=half))
-        b = self.add(Channels(name=f"{name}.right", input=x, first=half, count=half))
-        b = self.dense(f"{name}.b.0", b, half, half)
-        b = self.dense(f"{name}.b.2", self.depthwise(f"{name}.b.1", b, half), half, half)
-        return self.joined(name, a, b)
-
-    def joined(self, name: str, a: str, b: str) -> str:
-        return self.add(Shuffle(name=name, input=self.add(Concat(name=f"{name}.cat", inputs=(a, b))), parts=2))
-
-    def decoder(self, x: str, channels: int) -> str:
-        for block, (before, after) in enumerate(pairwise((channels, *_DECODER))):
-            name = f"d{block}"
-            dilation = self.dense(f"{name}.map", x, before, 1, bits=8, limits=(0, 7))
-            x = self.dense(f"{name}.1", self.depthwise(f"{name}.0", x, before, dilation=dilation), before, after)
-            x = self.add(Upsample(name=name, input=x))
-        return x
-
-    def heads(self, x: str, classes: int) -> list[str]:
-        found = []
-        for name, outputs in (("hm", classes), ("wh", 2), ("reg", 2)):
-            y = self.dense(f"{name}.0", x, _DECODER[-1], _DECODER[-1])
-            y = self.depthwise(f"{name}.1", y, _DECODER[-1])
-            found.append(self.dense(f"{name}.2", y, _DECODER[-1], outputs, relu=False))
-        return found

@@ -205,7 +205,7 @@ class Job:
         checkpoint = self.work.folder / "training"
         result = train(
             network, self.data, settings, checkpoint=checkpoint, resume=checkpoint.exists(), seed=self.seed,
-            progress=self.progress,
+            evaluate=False, progress=self.progress,
         )  # fmt: skip
         exported = self.export(replace(self.model, module=result.module))
         done = measure(exported.graph)

@@ -164,7 +164,7 @@ def _reasons(name: str, layer: nn.Module) -> list[str]:
         kind = "depthwise" if layer.depthwise else "full"
         return [f"layer '{name}': expected a square depthwise deformable convolution, got {layer.variant}, {kind}"]
     low, high = layer.limits
-    if not (0 <= low <= high <= LARGEST_DILATION and low == int(low) and high == int(high)):
+    if not (low <= high and layer.limits_fit and low == int(low) and high == int(high)):
         return [f"layer '{name}': expected whole limits of the dilation within 0 to {LARGEST_DILATION}, "
                 f"got {low:g} to {high:g}"]  # fmt: skip
     return []

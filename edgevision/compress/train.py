@@ -45,7 +45,7 @@ class TrainResult:
     Attributes:
         module: in eval mode, with the running mean of the weights.
         metric: what the accuracy is measured by.
-        accuracy: on the test split; None where the data has none.
+        accuracy: on the test split; None where the data has none, or it was not asked for.
         history: one record for each epoch, also those before a resume.
         seconds: of this call.
     """
@@ -69,6 +69,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     seed: int = 0,
+    evaluate: bool = True,
     progress: Progress = silent,
 ) -> TrainResult:
     """Train a copy of `module` on the train split and evaluate it on the test split.
@@ -86,6 +87,7 @@ def train(
         resume: continue from `checkpoint`; from the beginning, and `progress` is told, where there is none.
         overwrite: replace a `checkpoint` that is there.
         seed: of order, augmentation and drop path.
+        evaluate: false where the caller measures what it makes of the network.
         progress: told after every step.
 
     Raises:
@@ -109,7 +111,8 @@ def train(
             none = "no epoch was finished and nothing is kept of it"
             raise Interrupted(f"training was interrupted; {kept if run.history else none}") from stop
         trained = run.averaged.module.eval()
-        accuracy = score(scoring_of(dataset), _numpy(trained), batch=64) if "test" in dataset.splits else None
+        measured = evaluate and "test" in dataset.splits
+        accuracy = score(scoring_of(dataset), _numpy(trained), batch=64) if measured else None
         seconds = time.monotonic() - started
         return TrainResult(trained, chosen.metric, accuracy, tuple(run.history), settings, seed, seconds)
 

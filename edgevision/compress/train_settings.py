@@ -109,7 +109,7 @@ _BOXES = TrainSettings(
 )
 #: Drawn in any colour already: fewer passes, and only what moves objects.
 _SHAPES = msgspec.structs.replace(
-    _BOXES, epochs=30, lr=4e-3, ema_decay=0.99, augmentation=Augmentation(shift=0.1, scale=0.2, flip=True)
+    _BOXES, epochs=30, ema_decay=0.99, augmentation=Augmentation(shift=0.1, scale=0.2, flip=True)
 )
 
 
@@ -186,8 +186,5 @@ def fitted(
 
 def quantized_settings(model_name: str, data: AnySet, step: TrainQuantized) -> TrainSettings:
     """The settings a step that trains quantised uses: the network's own, with the step's epochs and rate."""
-    settings = default_settings(model_name, data.spec)
-    batch = min(settings.batch, len(data.split("train")))
-    return msgspec.structs.replace(
-        settings, epochs=step.epochs, lr=step.lr, batch=batch, warmup_epochs=min(1.0, step.epochs / 4)
-    )
+    settings = fitted(default_settings(model_name, data.spec), len(data.split("train")), lr=step.lr)
+    return msgspec.structs.replace(settings, epochs=step.epochs, warmup_epochs=min(1.0, step.epochs / 4))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ from edgevision.errors import UsageError
 #: Images of the calibration split; a method takes as many of them, in order, as it needs.
 CALIBRATION_IMAGES = 1024
 _DECODERS = 2
+T = TypeVar("T")
 
 
 class ImageSource(Protocol):
@@ -24,6 +25,21 @@ class ImageSource(Protocol):
 
     def image(self, index: int) -> Image.Image:
         """Decode image `index`; `UsageError` names a file that cannot be read."""
+
+
+def in_batches(read: Callable[[int], T], count: int, batch: int, limit: int | None) -> Iterator[list[T]]:
+    """What `read` gives for 0 to `count`, or to `limit` if that is less, `batch` at a time, decoded side by side."""
+    count = count if limit is None else min(limit, count)
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for start in range(0, count, batch):
+            yield list(pool.map(read, range(start, min(start + batch, count))))
+
+
+def named_split(splits: Mapping[str, T], name: str, spec: str, *, fix: str | None = None) -> T:
+    """Split `name` of the data `spec`; `UsageError`, with `fix`, where there is none."""
+    if name not in splits:
+        raise UsageError(f"the data has no '{name}' split, only {', '.join(splits)}", where=spec, fix=fix)
+    return splits[name]
 
 
 @dataclass(frozen=True)
@@ -64,12 +80,9 @@ class Split:
         Raises:
             UsageError: an image cannot be read; its file and index are named.
         """
-        count = len(self) if limit is None else min(limit, len(self))
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            for start in range(0, count, batch):
-                chosen = range(start, min(start + batch, count))
-                pixels = np.stack([pixels for pixels, _ in pool.map(self.images, chosen)])
-                yield self.preprocessing.normalised(pixels), self.labels[chosen.start : chosen.stop]
+        for taken in in_batches(self.images, len(self), batch, limit):
+            pixels, labels = zip(*taken, strict=True)
+            yield self.preprocessing.normalised(np.stack(pixels)), np.array(labels, self.labels.dtype)
 
 
 @dataclass(frozen=True)
@@ -98,13 +111,7 @@ class DataSet:
         Raises:
             UsageError: the set has no such split.
         """
-        if name not in self.splits:
-            raise UsageError(
-                f"the data has no '{name}' split, only {', '.join(self.splits)}",
-                where=self.spec,
-                fix=f"put class folders with images below {name}/",
-            )
-        return self.splits[name]
+        return named_split(self.splits, name, self.spec, fix=f"put class folders with images below {name}/")
 
 
 def hashed_order(names: Sequence[str], *, salt: str) -> np.ndarray:
@@ -135,6 +142,25 @@ def held_out(order: np.ndarray, labels: np.ndarray, share: float) -> tuple[np.nd
     return order[~out], order[out]
 
 
+def in_order(parts: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Indices of "train", "test" and others of `parts`, those with images, and of "calibration".
+
+    Calibration images are the first of the train images in hashed order, or of the test images where there are none.
+    The test split is in hashed order too, so that its first images are a fair sample.
+
+    Args:
+        names: of all images, by index.
+    """
+
+    def shuffled(indices: np.ndarray, salt: str) -> np.ndarray:
+        return indices[hashed_order([names[i] for i in indices], salt=salt)]
+
+    train, test = parts["train"], parts["test"]
+    calibration = shuffled(train if len(train) else test, "calibration")[:CALIBRATION_IMAGES]
+    ordered = {"train": train, "calibration": calibration, **parts, "test": shuffled(test, "test")}
+    return {name: indices for name, indices in ordered.items() if len(indices)}
+
+
 def make_splits(
     source: ImageSource,
     preprocessing: Preprocessing,
@@ -144,18 +170,6 @@ def make_splits(
     train: np.ndarray,
     test: np.ndarray,
 ) -> dict[str, Split]:
-    """Make the splits; calibration images are the first of the train images in hashed order, or of the test images.
-
-    The test split is in hashed order too, so that the first images of it are a fair sample of its classes.
-    """
-
-    def shuffled(indices: np.ndarray, salt: str) -> np.ndarray:
-        return indices[hashed_order([names[i] for i in indices], salt=salt)]
-
-    calibration = shuffled(train if len(train) else test, "calibration")[:CALIBRATION_IMAGES]
-    parts = {"train": train, "calibration": calibration, "test": shuffled(test, "test")}
-    return {
-        name: Split(name, preprocessing, source, indices, labels[indices])
-        for name, indices in parts.items()
-        if len(indices)
-    }
+    """Make the splits of the images there are; see `in_order` for their order."""
+    parts = in_order({"train": train, "test": test}, names)
+    return {name: Split(name, preprocessing, source, indices, labels[indices]) for name, indices in parts.items()}

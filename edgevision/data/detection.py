@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from edgevision.data.dataset import CALIBRATION_IMAGES, hashed_order
+from edgevision.data.dataset import in_batches, in_order, named_split
 from edgevision.data.letterbox import Letterbox
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import UsageError
-
-_DECODERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +95,9 @@ class DetectionSplit:
         self, batch: int, *, limit: int | None = None
     ) -> Iterator[tuple[np.ndarray, tuple[Objects, ...], tuple[Letterbox, ...]]]:
         """Yield what `letterboxed` returns, `batch` images at a time: uint8 (N, H, W, C), objects, ways back."""
-        count = len(self) if limit is None else min(limit, len(self))
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            for start in range(0, count, batch):
-                pixels, objects, boxes = zip(
-                    *pool.map(self.letterboxed, range(start, min(start + batch, count))), strict=True
-                )
-                yield np.stack(pixels), objects, boxes
+        for taken in in_batches(self.letterboxed, len(self), batch, limit):
+            pixels, objects, boxes = zip(*taken, strict=True)
+            yield np.stack(pixels), objects, boxes
 
     def batches(self, batch: int, *, limit: int | None = None) -> Iterator[tuple[np.ndarray, tuple[Objects, ...]]]:
         """Yield normalised images, float32 (N, C, H, W), and their objects in pixels of these; the last may be smaller.
@@ -148,9 +141,7 @@ class DetectionSet:
         Raises:
             UsageError: the set has no such split.
         """
-        if name not in self.splits:
-            raise UsageError(f"the data has no '{name}' split, only {', '.join(self.splits)}", where=self.spec)
-        return self.splits[name]
+        return named_split(self.splits, name, self.spec)
 
 
 def make_detection_splits(
@@ -159,10 +150,7 @@ def make_detection_splits(
     names: Sequence[str],
     parts: Mapping[str, np.ndarray],
 ) -> dict[str, DetectionSplit]:
-    """Make the splits of `parts` that hold images, and "calibration": the first train images in hashed order.
-
-    Without train images calibration images are test images. The test split is in hashed order too, so that its first
-    images are a fair sample.
+    """Make the splits of `parts` that hold images, and "calibration"; see `in_order` for their order.
 
     Args:
         source: where the images are read.
@@ -179,12 +167,5 @@ def make_detection_splits(
             fix="leave resize_short out: images with boxes are scaled and padded",
         )
 
-    def shuffled(indices: np.ndarray, salt: str) -> np.ndarray:
-        return indices[hashed_order([names[i] for i in indices], salt=salt)]
-
-    train, test = parts["train"], parts["test"]
-    calibration = shuffled(train if len(train) else test, "calibration")[:CALIBRATION_IMAGES]
-    ordered = {**parts, "calibration": calibration, "test": shuffled(test, "test")}
-    return {
-        name: DetectionSplit(name, preprocessing, source, indices) for name, indices in ordered.items() if len(indices)
-    }
+    ordered = in_order(parts, names)
+    return {name: DetectionSplit(name, preprocessing, source, indices) for name, indices in ordered.items()}

@@ -37,7 +37,7 @@ def run(network: IntegerNetwork, image: np.ndarray) -> dict[str, np.ndarray]:
     }
     tensors = {INPUT: image}
     for layer in header.layers:
-        tensors[layer.name] = _made(layer, tensors, zeros, network)
+        tensors[layer.name] = result_of(layer, tensors, zeros, network)
     return tensors
 
 
@@ -70,7 +70,10 @@ def _scaled(sums: np.ndarray, multiplier: np.ndarray, bias: np.ndarray, shift: i
     return ((product + half) >> shift) + bias.astype(np.int64).reshape(along)
 
 
-def _made(layer: Layer, tensors: dict[str, np.ndarray], zeros: dict[str, int], network: IntegerNetwork) -> np.ndarray:
+def result_of(
+    layer: Layer, tensors: dict[str, np.ndarray], zeros: dict[str, int], network: IntegerNetwork
+) -> np.ndarray:
+    """The bytes of one layer, (C, H, W), from `tensors` by name and the `zeros` of their groups."""
     if isinstance(layer, Concat):
         return np.concatenate([tensors[name] for name in layer.inputs])
     x = tensors[layer.input]

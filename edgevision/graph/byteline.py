@@ -42,7 +42,7 @@ def on_line(state: Rewriting, node: Node) -> bool:
     if not (np.isfinite(ratios).all() and np.isfinite(term).all()):
         return False
     line = Line.of(ratios[None], (quant.zero,), out.zero, term / np.float64(out.step))
-    state.emit("IntRescale", node, [tensor], node.outputs[0], line=line, out=out, low=0, high=255)
+    state.emit("IntRescale", node, [tensor], node.outputs[0], steps=line, out=out, low=0, high=255)
     state.nodes[-1].name = " + ".join(reversed(names))
     return True
 

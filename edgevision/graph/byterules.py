@@ -28,7 +28,7 @@ def on_sum(state: Rewriting, node: Node) -> bool:
     ratios = np.stack([ratio(a.scale, out), ratio(b.scale, out) * (-1 if node.op == "Sub" else 1)])
     line = Line.of(ratios, (a.zero, b.zero), out.zero_point, per_channel_out=not out.per_tensor)
     state.as_bytes(tail.output, out)
-    state.emit("IntAdd", node, [first, second], tail.output, line=line, out=out, low=tail.low, high=tail.high)
+    state.emit("IntAdd", node, [first, second], tail.output, steps=line, out=out, low=tail.low, high=tail.high)
     return True
 
 
@@ -43,7 +43,7 @@ def on_product(state: Rewriting, node: Node) -> bool:
     product = Product.of(ratios, (a.zero, b.zero), tail.quant.zero_point)
     state.as_bytes(tail.output, tail.quant)
     state.emit(
-        "IntMul", node, [first, second], tail.output, product=product, out=tail.quant, low=tail.low, high=tail.high
+        "IntMul", node, [first, second], tail.output, steps=product, out=tail.quant, low=tail.low, high=tail.high
     )
     return True
 
@@ -106,7 +106,7 @@ def on_concat(state: Rewriting, node: Node) -> bool:
         name = state.new(f"{reader.outputs[0]}.{position}", state.shape(tensor), "uint8")
         state.as_bytes(name, out)
         line = Line.of(ratio(quant.scale, out)[None], (quant.zero,), out.zero)
-        state.emit("IntRescale", node, [tensor], name, line=line, out=out, low=0, high=255)
+        state.emit("IntRescale", node, [tensor], name, steps=line, out=out, low=0, high=255)
         joined.append(name)
     state.done.add(id(reader))
     state.as_bytes(reader.outputs[0], out)

@@ -64,10 +64,10 @@ class Line:
     def __call__(self, *q: np.ndarray, axis: int = -1, low: int = 0, high: int = 255) -> np.ndarray:
         """The result for bytes of one rank, channels along `axis`; uint8."""
         rank = max(np.ndim(x) for x in q)
-        total = _along(self.term, rank, axis)
+        total = along(self.term, rank, axis)
         for x, factor in zip(q, self.factors, strict=True):
-            total = total + np.asarray(x, np.int32) * _along(factor, rank, axis)
-        return np.clip(total >> _along(self.shift, rank, axis), low, high).astype(np.uint8)
+            total = total + np.asarray(x, np.int32) * along(factor, rank, axis)
+        return np.clip(total >> along(self.shift, rank, axis), low, high).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Product:
         """The result for bytes of one rank, channels along `axis`; uint8."""
         rank = max(np.ndim(a), np.ndim(b))
         factor, fraction, left, term = (
-            _along(x, rank, axis) for x in (self.factor, self.fraction, self.left, self.term)
+            along(x, rank, axis) for x in (self.factor, self.fraction, self.left, self.term)
         )
         product = (np.asarray(a, np.int32) - self.zeros[0]) * (np.asarray(b, np.int32) - self.zeros[1])
         half = np.clip(((product << left) + 1) >> 1, -(1 << WORD), (1 << WORD) - 1)
@@ -127,9 +127,13 @@ def _scaled(ratio: float) -> tuple[int, int, int]:
     return (1 << WORD) - 1, 1, MOST_LEFT
 
 
-def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
+def along(values: np.ndarray, rank: int, axis: int | None) -> np.ndarray:
+    """One value, or one per channel shaped to broadcast along `axis` of a tensor of `rank`."""
+    values = np.asarray(values)
     if values.size == 1:
         return values.reshape(())
+    if axis is None:
+        return values
     shape = [1] * rank
     shape[axis] = -1
     return values.reshape(shape)

@@ -105,9 +105,7 @@ def _refuse_dilations(module: torch.nn.Module, name: str) -> None:
     reasons = [
         f"{path}: dilations from {layer.limits[0]:g} to {layer.limits[1]:g}"
         for path, layer in module.named_modules()
-        if isinstance(layer, DeformConv2d)
-        and layer.deployable
-        and not low <= min(layer.limits) <= max(layer.limits) <= high
+        if isinstance(layer, DeformConv2d) and layer.deployable and not layer.limits_fit
     ]
     if reasons:
         raise Unsupported(

@@ -146,7 +146,7 @@ class _Integerizer:
                 state.standard("Identity", node, [tensor], output)
                 return True
             line = Line.of(byterules.ratio(quant.scale, out)[None], (quant.zero,), out.zero)
-            state.emit("IntRescale", node, [tensor], output, line=line, out=out, low=low, high=high)
+            state.emit("IntRescale", node, [tensor], output, steps=line, out=out, low=low, high=high)
             return True
         with np.errstate(all="ignore"):
             values = function.value((np.arange(256, dtype=np.float64) - quant.zero) * np.float64(quant.scale))

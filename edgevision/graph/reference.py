@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgevision.compress.factorized_graph import as_convolutions
 from edgevision.graph import binary, ir, numerics
+from edgevision.graph.bytesteps import along
 from edgevision.graph.functions import function_of
 from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import integerize
@@ -88,43 +89,33 @@ def _max_pool(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return result
 
 
-def _along(array: np.ndarray, ndim: int, axis: int | None) -> np.ndarray:
-    """A per-channel array shaped to broadcast along `axis`."""
-    array = np.asarray(array)
-    if array.ndim == 0 or axis is None:
-        return array
-    shape = [1] * ndim
-    shape[axis] = -1
-    return array.reshape(shape)
-
-
 def _quantize(node: Node, x: np.ndarray) -> np.ndarray:
     quant: Quant = node.attributes["quant"]
-    scale, zero = (_along(a, x.ndim, quant.axis) for a in (quant.scale, quant.zero_point))
+    scale, zero = (along(a, x.ndim, quant.axis) for a in (quant.scale, quant.zero_point))
     return numerics.quantize(x, scale, zero)
 
 
 def _dequantize(node: Node, q: np.ndarray) -> np.ndarray:
     quant: Quant = node.attributes["quant"]
-    return numerics.dequantize(q, _along(quant.scale, q.ndim, quant.axis), _along(quant.zero_point, q.ndim, quant.axis))
+    return numerics.dequantize(q, along(quant.scale, q.ndim, quant.axis), along(quant.zero_point, q.ndim, quant.axis))
 
 
 def _finish(node: Node, accumulator: np.ndarray, axis: int) -> np.ndarray:
     """Bytes, or float where the operator leaves the integers (sections 4 and 8)."""
     out: Quant | None = node.get("out")
-    scale = _along(np.asarray(node.attributes["scale"], np.float32).reshape(-1), accumulator.ndim, axis)
+    scale = along(np.asarray(node.attributes["scale"], np.float32).reshape(-1), accumulator.ndim, axis)
     if out is None:
         return accumulator.astype(np.int32).astype(np.float32) * scale
     if node.get("gelu") is not None:
         low, high = int(node.attributes["low"]), int(node.attributes["high"])
         return numerics.requantize_gelu(accumulator, scale, node.attributes["gelu"], out.zero, low, high)
-    zero = _along(out.zero_point, accumulator.ndim, out.axis)
+    zero = along(out.zero_point, accumulator.ndim, out.axis)
     return numerics.requantize(accumulator, scale, zero, int(node.attributes["low"]), int(node.attributes["high"]))
 
 
 def _int_conv(node: Node, x: np.ndarray) -> np.ndarray:
     weight: np.ndarray = node.attributes["weight"]
-    zero = _along(np.asarray(node.attributes["x_zero"]), 4, 1)
+    zero = along(np.asarray(node.attributes["x_zero"]), 4, 1)
     steps = x.astype(np.int64) - zero
     accumulator = convolve(steps, weight.astype(np.int64), node) + node.attributes["bias"].reshape(1, -1, 1, 1)
     return _finish(node, accumulator, 1)
@@ -137,7 +128,7 @@ def _square(node: Node, x: np.ndarray, dilation: np.ndarray, weight: np.ndarray)
 
 
 def _int_square(node: Node, x: np.ndarray, dilation: np.ndarray) -> np.ndarray:
-    steps = x.astype(np.int64) - _along(np.asarray(node.attributes["x_zero"]), 4, 1)
+    steps = x.astype(np.int64) - along(np.asarray(node.attributes["x_zero"]), 4, 1)
     weight = node.attributes["weight"].astype(np.int64).reshape(-1, 9)
     taps = sampled(steps, dilation.astype(np.int64), int(node.attributes["stride"]))
     accumulator = np.einsum("tnchw,ct->nchw", taps, weight) + node.attributes["bias"].reshape(1, -1, 1, 1)
@@ -184,7 +175,7 @@ def output_size(node: Node, x: tuple[int, ...], kernel: tuple[int, int]) -> tupl
 
 
 def _int_conv_transpose(node: Node, x: np.ndarray) -> np.ndarray:
-    steps = x.astype(np.int64) - _along(np.asarray(node.attributes["x_zero"]), 4, 1)
+    steps = x.astype(np.int64) - along(np.asarray(node.attributes["x_zero"]), 4, 1)
     weight, spread = node.attributes["weight"].astype(np.int64), node.attributes["spread"]
     accumulator = spread_out(steps, weight, spread, int(node.get("group", 1)))
     return _finish(node, accumulator + node.attributes["bias"].reshape(1, -1, 1, 1), 1)
@@ -211,18 +202,12 @@ def _int_gemm(node: Node, x: np.ndarray) -> np.ndarray:
     return _finish(node, accumulator + node.attributes["bias"], x.ndim - 1)
 
 
-def _int_add(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    axis = node.attributes["out"].axis
-    return node.attributes["line"](
-        a, b, axis=1 if axis is None else axis, low=node.attributes["low"], high=node.attributes["high"]
-    )
-
-
-def _int_mul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    axis = node.attributes["out"].axis
-    return node.attributes["product"](
-        a, b, axis=1 if axis is None else axis, low=node.attributes["low"], high=node.attributes["high"]
-    )
+def _byte_steps(node: Node, *q: np.ndarray) -> np.ndarray:
+    """Section 6: a line or a product of bytes."""
+    ndim, axis = q[0].ndim, node.attributes["out"].axis
+    if axis is None:
+        axis = 1 if ndim == 4 else ndim - 1
+    return node.attributes["steps"](*q, axis=axis, low=node.attributes["low"], high=node.attributes["high"])
 
 
 def _int_matmul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -234,11 +219,6 @@ def _int_matmul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _int_lookup(node: Node, x: np.ndarray) -> np.ndarray:
     return node.attributes["table"][x]
-
-
-def _int_rescale(node: Node, x: np.ndarray) -> np.ndarray:
-    axis = 1 if x.ndim == 4 else x.ndim - 1
-    return node.attributes["line"](x, axis=axis, low=node.attributes["low"], high=node.attributes["high"])
 
 
 def _int_average(node: Node, x: np.ndarray) -> np.ndarray:
@@ -322,11 +302,11 @@ _HANDLERS: dict[str, Any] = {
     "IntGemm": _int_gemm,
     "IntSquareDeform": _int_square,
     "SquareDeform": _square,
-    "IntAdd": _int_add,
-    "IntMul": _int_mul,
+    "IntAdd": _byte_steps,
+    "IntMul": _byte_steps,
     "IntLookup": _int_lookup,
     "IntPool": _int_pool,
-    "IntRescale": _int_rescale,
+    "IntRescale": _byte_steps,
     "IntAveragePool": _int_average,
     "IntResize": _int_resize,
     "IntMatMul": _int_matmul,

@@ -90,7 +90,7 @@ def fit(module: nn.Module, *, clamp: bool = False) -> tuple[str, ...]:
     Raises:
         Unsupported: limits beyond 0 to 7 without `clamp`; every layer is named.
     """
-    beyond = {name: layer for name, layer in _square_layers(module) if not _inside(layer)}
+    beyond = {name: layer for name, layer in _square_layers(module) if not layer.limits_fit}
     if beyond and not clamp:
         raise Unsupported(
             f"expected dilations from 0 to {LARGEST_DILATION}, got layers whose limits reach further",
@@ -109,10 +109,6 @@ def fit(module: nn.Module, *, clamp: bool = False) -> tuple[str, ...]:
             layer.rounded = True
             notes.append(f"{name}: dilations are rounded from here on")
     return tuple(notes)
-
-
-def _inside(layer: DeformConv2d) -> bool:
-    return layer.limits[0] >= 0 and layer.limits[1] <= LARGEST_DILATION
 
 
 def _square_layers(module: nn.Module) -> Iterator[tuple[str, DeformConv2d]]:

@@ -64,6 +64,11 @@ class DeformConv2d(nn.Module):
         """Whether this is what the operator `edgevision::SquareDeformConv` computes, limits aside."""
         return self.variant == "square" and self.depthwise and self.rounded
 
+    @property
+    def limits_fit(self) -> bool:
+        """Whether every dilation within the limits is one that can be deployed."""
+        return 0 <= min(self.limits) <= max(self.limits) <= LARGEST_DILATION
+
     def dilation(self, x: Tensor) -> Tensor:
         """The map of dilations of "square", (N, 1, H', W')."""
         d = self.predictor(x).clamp(*self.limits)

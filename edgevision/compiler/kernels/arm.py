@@ -61,7 +61,7 @@ def multiply_add(acc: Expr, weights: Expr, left: Expr, lane: int | None = None) 
 def product(left: Expr, weights: Expr, first: int) -> Expr:
     """Four int32 products of lanes `first` to `first + 4` of two vectors of int16 lanes, on 32-bit Arm."""
     parts = [T.Shuffle([v], [T.int32(first + lane) for lane in range(LANES)]) for v in (left, weights)]
-    return _call("llvm.arm.neon.vmulls.v4i32", "int32x4", *parts)
+    return emit.intrinsic("llvm.arm.neon.vmulls.v4i32", "int32", 4, *parts)
 
 
 def packed(values: Sequence[Expr], finish: Callable[[Expr, int], Expr], low: Expr, high: Expr) -> Expr:
@@ -71,16 +71,14 @@ def packed(values: Sequence[Expr], finish: Callable[[Expr, int], Expr], low: Exp
     """
     words = []
     for first in (0, 2):
-        steps = [_call("llvm.aarch64.neon.fcvtns.v4i32.v4f32", "int32x4", v) for v in values[first : first + 2]]
-        halves = [emit.named(_call("llvm.aarch64.neon.sqxtn.v4i16", "int16x4", s)) for s in steps]
+        steps = [
+            emit.intrinsic("llvm.aarch64.neon.fcvtns.v4i32.v4f32", "int32", 4, v) for v in values[first : first + 2]
+        ]
+        halves = [emit.named(emit.intrinsic("llvm.aarch64.neon.sqxtn.v4i16", "int16", 4, s)) for s in steps]
         pair = T.Shuffle(halves, [T.int32(i) for i in range(2 * LANES)])
         words.append(finish(emit.named(pair), 2 * LANES))
-    stored = [emit.named(_call("llvm.aarch64.neon.sqxtun.v8i8", "uint8x8", w)) for w in words]
+    stored = [emit.named(emit.intrinsic("llvm.aarch64.neon.sqxtun.v8i8", "uint8", 8, w)) for w in words]
     count = 4 * LANES
     together = T.Shuffle(stored, [T.int32(i) for i in range(count)])
     together = T.max(T.min(together, emit.splat(high, count)), emit.splat(low, count))
     return emit.named(emit.reinterpret(together, "int32", LANES))
-
-
-def _call(name: str, dtype: str, *arguments: Expr) -> Expr:
-    return T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), *arguments)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, x86
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.graph.bytesteps import MOST_SHIFT, WORD, Line, Product
 
@@ -23,8 +23,6 @@ VECTORS = 4
 LOW_BITS = 7
 _BLOCK = 16
 _PAIR_SUMS = {32: "llvm.x86.avx2.pmadd.ub.sw", 64: "llvm.x86.avx512.pmaddubs.w.512"}
-_ROUNDED = {32: "llvm.x86.avx2.pmul.hr.sw", 64: "llvm.x86.avx512.pmul.hr.sw.512"}
-_PACKED = {32: "llvm.x86.avx2.packuswb", 64: "llvm.x86.avx512.packuswb.512"}
 
 
 def fits_line(line: Line) -> bool:
@@ -144,8 +142,7 @@ def product(operands: Sequence[Expr], numbers: Numbers) -> Expr:
 def _packed(word: Callable[[int], Expr], numbers: Numbers, count: int) -> Expr:
     """Both halves packed with saturation and clamped."""
     halves = [word(half) for half in range(2)]
-    name = T.llvm_lookup_intrinsic_id(_PACKED[count])
-    stored = emit.named(T.call_llvm_pure_intrin(emit.vector_type("uint8", count), name, *halves))
+    stored = emit.named(x86.packed_bytes(halves, count))
     low, high = (emit.splat(emit.cast(numbers.common(i), "uint8", 1), count) for i in range(2))
     return T.max(T.min(stored, high), low)
 
@@ -169,19 +166,13 @@ def _unpacked(a: Expr, b: Expr, half: int, count: int) -> Expr:
 
 
 def _pair_sum(pairs: Expr, factors: Expr, count: int) -> Expr:
-    return _words(_PAIR_SUMS[count], count, pairs, emit.reinterpret(factors, "int8", count))
+    factors = emit.reinterpret(factors, "int8", count)
+    return emit.named(emit.intrinsic(_PAIR_SUMS[count], "int16", count // 2, pairs, factors))
 
 
 def _rounded(a: Expr, b: Expr, count: int) -> Expr:
-    """(a b + 2^14) >> 15."""
-    return _words(_ROUNDED[count], count, a, b)
+    return emit.named(x86.rounded_product(a, b, count // 2))
 
 
 def _saturated_sum(a: Expr, b: Expr, count: int) -> Expr:
-    return _words("llvm.sadd.sat", count, a, b)
-
-
-def _words(name: str, count: int, *arguments: Expr) -> Expr:
-    """An instruction that gives the words of half of `count` bytes."""
-    dtype = emit.vector_type("int16", count // 2)
-    return emit.named(T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), *arguments))
+    return emit.named(emit.intrinsic("llvm.sadd.sat", "int16", count // 2, a, b))

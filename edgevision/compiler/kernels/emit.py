@@ -91,11 +91,14 @@ def reinterpret(value: Expr, dtype: str, width: int) -> Expr:
     return T.reinterpret(vector_type(dtype, width), value)
 
 
+def intrinsic(name: str, dtype: str, width: int, *arguments: Expr) -> Expr:
+    """The result, `width` lanes of `dtype`, of an LLVM intrinsic without side effects."""
+    return T.call_llvm_pure_intrin(vector_type(dtype, width), T.llvm_lookup_intrinsic_id(name), *arguments)
+
+
 def fence(value: Expr, width: int) -> Expr:
     """Round `value` to binary32 here: no later operation may be fused with the one that made it."""
-    return T.call_llvm_pure_intrin(
-        vector_type("float32", width), T.llvm_lookup_intrinsic_id("llvm.arithmetic.fence"), value
-    )
+    return intrinsic("llvm.arithmetic.fence", "float32", width, value)
 
 
 class Tile:

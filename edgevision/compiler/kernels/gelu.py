@@ -12,27 +12,31 @@ from dataclasses import dataclass
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, x86
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.simd import Simd
 from edgevision.graph.numerics import GELU_STEPS_P, WORD_BITS
 
 #: Elements of the buffer with a layer's parameters: bound, factor, left shift, fraction bits, offset; int16.
 PARAMETERS = 5
-_X86 = {8: "llvm.x86.ssse3.pmul.hr.sw.128", 16: "llvm.x86.avx2.pmul.hr.sw", 32: "llvm.x86.avx512.pmul.hr.sw.512"}
 _ROUND = 1 << (WORD_BITS - 1)
 _MOST = (1 << WORD_BITS) - 1
 
 
 def words(x: Expr, count: int, *, parameters: Buffer, simd: Simd) -> Expr:
     """Bytes before their clamp, as int16, of `count` int16 steps of the linear layer's result."""
-    name = f"llvm.aarch64.neon.sqrdmulh.v{count}i16" if simd.neon else _X86[count]
+
+    def rounded(a: Expr, b: Expr) -> Expr:
+        if simd.neon:
+            return emit.intrinsic(f"llvm.aarch64.neon.sqrdmulh.v{count}i16", "int16", count, a, b)
+        return x86.rounded_product(a, b, count)
+
     arithmetic = _Arithmetic(
         [parameters[i] for i in range(PARAMETERS)],
         count,
         lambda value: emit.splat(T.int16(value), count),
-        lambda a, b: _call(name, count, a, b),
-        lambda a, b: _call("llvm.sadd.sat", count, a, b),
+        rounded,
+        lambda a, b: emit.intrinsic("llvm.sadd.sat", "int16", count, a, b),
     )
     return arithmetic.gelu(x)
 
@@ -91,7 +95,3 @@ class _Arithmetic:
 
     def _named(self, a: Expr, b: Expr) -> Expr:
         return emit.named(self.product(a, b))
-
-
-def _call(name: str, count: int, *arguments: Expr) -> Expr:
-    return T.call_llvm_pure_intrin(emit.vector_type("int16", count), T.llvm_lookup_intrinsic_id(name), *arguments)

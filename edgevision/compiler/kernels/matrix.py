@@ -87,7 +87,7 @@ def _steps(walk: Walk, first: Expr, groups: int) -> None:
 
 
 def _multiplied(acc: Expr, left: Expr, weights: Expr) -> Expr:
-    return T.call_llvm_pure_intrin("int32x4", T.llvm_lookup_intrinsic_id(_INSTRUCTION), acc, left, weights)
+    return emit.intrinsic(_INSTRUCTION, "int32", 4, acc, left, weights)
 
 
 def _pair(walk: Walk, pair: int, first: Expr, groups: int) -> list[Expr]:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, x86
 from edgevision.compiler.kernels.emit import Expr
 
 #: Vectors packed together.
 VECTORS = 4
 _WORDS = {4: "llvm.x86.sse2.packssdw.128", 8: "llvm.x86.avx2.packssdw", 16: "llvm.x86.avx512.packssdw.512"}
-_BYTES = {4: "llvm.x86.sse2.packuswb.128", 8: "llvm.x86.avx2.packuswb", 16: "llvm.x86.avx512.packuswb.512"}
 
 
 #: From saturated int16 steps and their number of lanes to int16 bytes that may still leave 0..255.
@@ -25,7 +24,7 @@ Words = Callable[[Expr, int], Expr]
 
 def shifted_by(zero: Expr) -> Words:
     """Steps plus the zero point, one int16: a saturated word plus a zero point still saturates the byte."""
-    return lambda words, count: _call("llvm.sadd.sat", "int16", count, words, emit.splat(zero, count))
+    return lambda words, count: emit.intrinsic("llvm.sadd.sat", "int16", count, words, emit.splat(zero, count))
 
 
 def packed(
@@ -43,12 +42,12 @@ def packed(
     """
     words = []
     for first in range(0, VECTORS, 2):
-        steps = [_call("llvm.lrint", "int32", width, v) for v in values[first : first + 2]]
+        steps = [emit.intrinsic("llvm.lrint", "int32", width, v) for v in values[first : first + 2]]
         steps = [step + zero for step, zero in zip(steps, zeros[first : first + 2], strict=True)] if zeros else steps
-        pair = _call(_WORDS[width], "int16", 2 * width, *steps)
+        pair = emit.intrinsic(_WORDS[width], "int16", 2 * width, *steps)
         words.append(emit.named(finish(emit.named(pair), 2 * width)))
     count = VECTORS * width
-    stored = _call(_BYTES[width], "uint8", count, *words)
+    stored = x86.packed_bytes(words, count)
     stored = emit.named(T.max(T.min(stored, emit.splat(high, count)), emit.splat(low, count)))
     # Packing goes by blocks of four lanes: block b of vector v is at 4 b + v, and belongs at v blocks + b.
     blocks = width // 4
@@ -67,7 +66,3 @@ def part(quads: Expr, first: int, count: int, width: int) -> Expr:
         order = list(range(first * lanes, (first + count) * lanes))
         taken = T.Shuffle([quads], order)
     return T.reinterpret(f"uint8x{count * width}", taken)
-
-
-def _call(name: str, dtype: str, width: int, *arguments: Expr) -> Expr:
-    return T.call_llvm_pure_intrin(emit.vector_type(dtype, width), T.llvm_lookup_intrinsic_id(name), *arguments)

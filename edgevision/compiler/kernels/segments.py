@@ -53,7 +53,8 @@ _COEFFICIENTS = (
 def gelu(x: Expr) -> Expr:
     """X times the normal distribution at x, of sixteen lanes; a NaN stays one."""
     x = emit.named(x)
-    size = emit.named(T.reinterpret("float32x16", T.reinterpret("int32x16", x) & emit.i32(0x7FFFFFFF, LANES)))
+    bits = emit.reinterpret(x, "int32", LANES) & emit.i32(0x7FFFFFFF, LANES)
+    size = emit.named(emit.reinterpret(bits, "float32", LANES))
     near = emit.named(T.min(size, emit.f32(_REACH, LANES)))
     scaled = near * emit.f32(1 / _STEP, LANES)
     # The low bits of the sum are the number of the segment, which is all that the permutation looks at.
@@ -69,5 +70,4 @@ def gelu(x: Expr) -> Expr:
 
 def _fetched(row: tuple[float, ...], segment: Expr) -> Expr:
     table = T.Shuffle([T.float32(value) for value in row], [T.int32(lane) for lane in range(LANES)])
-    name = T.llvm_lookup_intrinsic_id("llvm.x86.avx512.permvar.sf.512")
-    return emit.named(T.call_llvm_pure_intrin("float32x16", name, table, segment))
+    return emit.named(emit.intrinsic("llvm.x86.avx512.permvar.sf.512", "float32", LANES, table, segment))

@@ -16,6 +16,10 @@ from edgevision.compiler.simd import Simd
 
 _PAIR_SUMS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 _QUAD_SUM = "llvm.x86.avx512.vpdpbusd.{bits}"
+#: By the number of words: (a b + 2^14) >> 15.
+_ROUNDED = {8: "llvm.x86.ssse3.pmul.hr.sw.128", 16: "llvm.x86.avx2.pmul.hr.sw", 32: "llvm.x86.avx512.pmul.hr.sw.512"}
+#: By the number of bytes: words of two vectors saturated, block by block of 128 bits.
+_PACKED = {16: "llvm.x86.sse2.packuswb.128", 32: "llvm.x86.avx2.packuswb", 64: "llvm.x86.avx512.packuswb.512"}
 
 
 def group_of(simd: Simd) -> int:
@@ -33,9 +37,18 @@ def add_products(acc: Expr, left: Expr, weights: Expr, width: int, group: int) -
         # LLVM 22 takes the byte vectors as such; older signatures took them as int32 lanes.
         name = _QUAD_SUM.format(bits=width * 32)
         left = T.reinterpret(f"int8x{4 * width}", left)
-        return T.call_llvm_pure_intrin(f"int32x{width}", T.llvm_lookup_intrinsic_id(name), acc, left, weights)
-    name = _PAIR_SUMS[width]
-    return acc + T.call_llvm_pure_intrin(f"int32x{width}", T.llvm_lookup_intrinsic_id(name), left, weights)
+        return emit.intrinsic(name, "int32", width, acc, left, weights)
+    return acc + emit.intrinsic(_PAIR_SUMS[width], "int32", width, left, weights)
+
+
+def rounded_product(a: Expr, b: Expr, count: int) -> Expr:
+    """(a b + 2^14) >> 15 of `count` int16 lanes (`vpmulhrsw`)."""
+    return emit.intrinsic(_ROUNDED[count], "int16", count, a, b)
+
+
+def packed_bytes(words: Sequence[Expr], count: int) -> Expr:
+    """`count` bytes from two vectors of int16, saturated; each block of 128 bits holds eight of both (`vpackuswb`)."""
+    return emit.intrinsic(_PACKED[count], "uint8", count, *words)
 
 
 def operand(values: Expr, width: int, group: int) -> Expr:

@@ -110,12 +110,12 @@ def _numbers(node: Node, simd: Simd) -> tuple[Literal["line", "product", "lookup
     bounds = int(node.attributes["low"]), int(node.attributes["high"])
     packs = x86.group_of(simd) > 0
     if node.op == "IntMul":
-        product: Product = node.attributes["product"]
+        product: Product = node.attributes["steps"]
         numbers = [byte_kernels.product_numbers(product, *bounds)]
         if packs and bytewords.fits_product(product):
             numbers.append(bytewords.product_numbers(product, *bounds))
         return "product", numbers, product.factor.size > 1
-    line: Line = node.attributes["line"]
+    line: Line = node.attributes["steps"]
     numbers = [byte_kernels.line_numbers(line, *bounds)]
     if packs and bytewords.fits_line(line):
         numbers.append(bytewords.line_numbers(line, *bounds))
