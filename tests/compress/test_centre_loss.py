@@ -11,11 +11,11 @@ from edgevision.data.detection import Objects
 CLASSES, GRID = 2, (6, 5)
 
 
-def batch():
+def batch(beside=0.0):
     """Two images with objects, one of them difficult, two in one cell; the third has none."""
     first = Objects.of([[0, 0, 8, 8], [2, 1, 20, 24], [2, 2, 7, 7]], [0, 1, 1])
     second = Objects.of([[8, 8, 12, 12], [0, 0, 20, 10]], [0, 0], [False, True])
-    return centre_targets([first, second, Objects.of([], [])], CLASSES, GRID)
+    return centre_targets([first, second, Objects.of([], [])], CLASSES, GRID, beside=beside)
 
 
 def maps(scale=2.0, dtype=torch.float32):
@@ -34,10 +34,10 @@ def equations(values, targets):
     positive = (1 - p) ** 2 * np.log(p)
     negative = (1 - y) ** 4 * p**2 * np.log(1 - p) * targets.counted.numpy()
     focal = -np.where(y == 1, positive, negative).sum()
-    at = targets.centres.numpy()[:, None]
+    at = targets.weights.double().numpy()[:, None]
     size = (np.abs(values[:, CLASSES:-2] - targets.sizes.numpy()) * at).sum()
     offset = (np.abs(values[:, -2:] - targets.offsets.numpy()) * at).sum()
-    return np.array([focal, 0.1 * size, offset]) / targets.objects
+    return np.array([focal / targets.objects, 0.1 * size / at.sum(), offset / at.sum()])
 
 
 def test_terms_are_those_of_the_equations():
@@ -90,7 +90,7 @@ def test_only_the_cells_of_centres_move_sizes_and_offsets():
     values = maps().requires_grad_(True)
     centre_loss(values, targets).total.backward()
     moved = (values.grad[:, CLASSES:] != 0).all(1)
-    assert torch.equal(moved, targets.centres) and int(moved.sum()) == 3
+    assert torch.equal(moved, (targets.weights > 0)) and int(moved.sum()) == 3
 
 
 def test_difficult_places_have_no_gradient():
@@ -110,4 +110,4 @@ def test_a_step_down_the_gradient_comes_to_the_objects():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05
-    assert torch.equal(torch.sigmoid(values[:, :CLASSES]).max(1).values > 0.9, targets.centres)
+    assert torch.equal(torch.sigmoid(values[:, :CLASSES]).max(1).values > 0.9, (targets.weights > 0))
