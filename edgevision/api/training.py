@@ -121,7 +121,10 @@ def train(
         images = open_set(data, network.preprocessing, progress=progress)
     if with_validation:
         if not isinstance(images, DetectionSet):
-            raise UsageError(f"'{data}' has no validation images", fix="leave out --with-validation")
+            raise UsageError(
+                f"'{data}' has no validation images",
+                fix="leave out --with-validation, or give --data with boxes and such a split",
+            )
         images = images.trained_on_validation()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = fitted(default_settings(name, data), len(images.split("train")), processes=world, batch=batch, lr=lr)
@@ -139,6 +142,7 @@ def train(
     )  # fmt: skip
     detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
+    detail |= {"turns": int(turns), "with_validation": int(with_validation)}
     if form:
         detail[FORM] = form
     if done.accuracy:

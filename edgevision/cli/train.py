@@ -61,7 +61,8 @@ def command(
     with console.progress() as progress:
         trained = api.train(
             model, data, out=settings.out, epochs=epochs, batch=batch, lr=lr,
-            turns=turns, with_validation=with_validation, image_size=image_size, recipe=recipe, weights=weights, seed=settings.seed,
+            turns=turns, with_validation=with_validation, image_size=image_size, recipe=recipe,
+            weights=weights, seed=settings.seed,
             threads=settings.given_threads, resume=settings.resume, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
     if not first:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgevision.compress.centre_loss import centre_loss, focal_loss
+from edgevision.compress.centre_loss import centre_loss, focal_loss, generalised_overlap
 from edgevision.compress.centre_targets import centre_targets
 from edgevision.data.detection import Objects
 
@@ -42,7 +42,7 @@ def equations(values, targets):
 
 def test_terms_are_those_of_the_equations():
     targets = batch()
-    loss = centre_loss(maps(), targets)
+    loss = centre_loss(maps(), targets, overlap_weight=0)
     got = [loss.focal.item(), loss.size.item(), loss.offset.item()]
     expected = equations(maps(), targets)
     assert targets.objects == 4 and (expected > 0).all()
@@ -54,6 +54,31 @@ def test_weights_are_those_given():
     plain, weighted = centre_loss(maps(), batch()), centre_loss(maps(), batch(), size_weight=1.0, offset_weight=0.5)
     assert weighted.size.item() == pytest.approx(10 * plain.size.item())
     assert weighted.offset.item() == pytest.approx(plain.offset.item() / 2)
+
+
+def test_the_overlap_is_counted_over_the_cells_with_their_weights():
+    targets = batch(beside=0.5)
+    chosen = targets.weights > 0
+    assert set(targets.weights.unique().tolist()) == {0.0, 0.5, 1.0}
+    rows = torch.cat([targets.sizes, targets.offsets], 1).movedim(1, -1)[chosen]
+    losses = 1 - generalised_overlap(maps()[:, CLASSES:].movedim(1, -1)[chosen], rows)
+    expected = (losses * targets.weights[chosen]).sum() / targets.weights.sum()
+    assert centre_loss(maps(), targets, overlap_weight=3).overlap.item() == pytest.approx(3 * expected.item(), rel=1e-5)
+
+
+def test_the_generalised_overlap_is_that_of_counted_pixels():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        corners = np.sort(generator.integers(0, 30, (2, 2, 2)), axis=1)
+        corners[:, 1] += 1
+        drawn = np.zeros((2, 32, 32), bool)
+        for area, (low, high) in zip(drawn, corners, strict=True):
+            area[low[1] : high[1], low[0] : high[0]] = True
+        around = (corners[:, 1].max(0) - corners[:, 0].min(0)).prod()
+        union = (drawn[0] | drawn[1]).sum()
+        boxes = torch.tensor(np.concatenate([corners[:, 1] - corners[:, 0], corners.mean(1)], axis=1))
+        got = generalised_overlap(*boxes[:, None]).item()
+        assert got == pytest.approx((drawn[0] & drawn[1]).sum() / union - (around - union) / around, abs=1e-6)
 
 
 def test_gradients_are_those_of_differences():
@@ -82,7 +107,7 @@ def test_without_objects_only_the_background_costs():
     loss.total.backward()
     p = torch.sigmoid(maps(dtype=torch.float64)[:, :CLASSES])
     assert loss.focal.item() == pytest.approx(-(p**2 * torch.log(1 - p)).sum().item(), rel=1e-5)
-    assert loss.size.item() == loss.offset.item() == 0 and not values.grad[:, CLASSES:].any()
+    assert loss.size.item() == loss.offset.item() == loss.overlap.item() == 0 and not values.grad[:, CLASSES:].any()
 
 
 def test_only_the_cells_of_centres_move_sizes_and_offsets():
