@@ -127,7 +127,27 @@ class Decompose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     energy: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize | Factorize | Decompose
+class PruneBlocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="prune_blocks"):
+    """Take redundant blocks and branches out of a trained network and teach the rest their work (arXiv 2312.15516).
+
+    Attributes:
+        share: of the network's modelled time that is taken out at least.
+        images: of the calibration split, on which harm is measured.
+        incubate_epochs: that each part which lost something is trained alone inside the whole network; 0 leaves it out.
+        epochs: that everything is trained after assembly.
+        lr: highest rate of both; AdamW, cosine.
+        feature_weight: of what a part hands on, beside the network's answers, while it is trained alone.
+    """
+
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.3
+    images: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    incubate_epochs: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 2
+    epochs: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 6
+    lr: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1e-3
+    feature_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+
+
+Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize | PruneBlocks | Factorize | Decompose
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,11 +163,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def needs_data(self) -> bool:
         """Whether any step calibrates or trains on images."""
-        return any(isinstance(step, Quantize | TrainQuantized | Binarize) for step in self.steps)
+        return any(isinstance(step, Quantize | TrainQuantized | Binarize | PruneBlocks) for step in self.steps)
 
     def trains(self) -> bool:
         """Whether any step changes the weights by training."""
-        return any(isinstance(step, TrainQuantized | Binarize) for step in self.steps)
+        return any(isinstance(step, TrainQuantized | Binarize | PruneBlocks) for step in self.steps)
 
     def trained_for(self, epochs: int) -> Recipe:
         """The same with `epochs` in every step that trains, its warm-up at most a tenth of them.
@@ -163,7 +183,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for step in self.steps:
             if isinstance(step, Binarize):
                 step = msgspec.structs.replace(step, epochs=epochs, warmup_epochs=min(step.warmup_epochs, epochs / 10))
-            elif isinstance(step, TrainQuantized):
+            elif isinstance(step, TrainQuantized | PruneBlocks):
                 step = msgspec.structs.replace(step, epochs=epochs)
             steps.append(step)
         return msgspec.structs.replace(self, steps=tuple(steps))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgevision.data.detection import DetectionSet
+from edgevision.data.dataset import DataSet
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import Binarize, Decompose, Factorize, FoldBatchNorm, Recipe, TrainQuantized
+from edgevision.recipe import Binarize, Decompose, Factorize, FoldBatchNorm, PruneBlocks, Recipe, TrainQuantized
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
@@ -53,7 +53,7 @@ def admit(
 
 
 #: Steps that come before a weight is quantised.
-_BEFORE = (FoldBatchNorm, Binarize, Factorize, Decompose)
+_BEFORE = (FoldBatchNorm, Binarize, PruneBlocks, Factorize, Decompose)
 
 
 def _quantises(recipe: Recipe) -> bool:
@@ -64,9 +64,11 @@ def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> lis
     reasons = []
     quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, _BEFORE)]
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
-    training = [i for i, step in enumerate(recipe.steps) if isinstance(step, Binarize)]
+    training = [i for i, step in enumerate(recipe.steps) if isinstance(step, Binarize | PruneBlocks)]
     if training and max(training) > min([*quantising, *folding, len(recipe.steps)]):
-        reasons.append("the recipe binarises after it folds or quantises; training comes first, as in bivit+w8a8")
+        reasons.append(
+            "the recipe prunes or binarises after it folds or quantises; training comes first, as in bivit+w8a8"
+        )
     factorizing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Factorize | Decompose)]
     if not recipe.steps:
         reasons.append("the recipe has no steps")
@@ -108,9 +110,11 @@ def _data_reasons(model: Model, recipe: Recipe, data: AnySet | None) -> list[str
     if data is None:
         return ["the recipe calibrates or trains on images; add --data NAME"] if recipe.needs_data() else []
     reasons = []
-    if any(isinstance(step, Binarize) for step in recipe.steps):
-        if model.module is None or isinstance(data, DetectionSet):
-            reasons.append("binary layers are trained in torch, as a classifier: name a network of the zoo that is one")
+    if any(isinstance(step, Binarize | PruneBlocks) for step in recipe.steps):
+        if model.module is None or not isinstance(data, DataSet):
+            reasons.append(
+                "binary and pruned networks are trained in torch, as classifiers: name a network of the zoo that is one"
+            )
         if "train" not in data.splits:
             reasons.append(f"the recipe trains on images; {data.spec} has no train split")
     other = mismatch(model.name, model.metric, data.spec, metric_of(data))

@@ -21,6 +21,7 @@ from edgevision.compress.factorize import plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
 from edgevision.compress.fold import fold_batch_norm
+from edgevision.compress.incubate import pruning_stage
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
@@ -42,6 +43,7 @@ from edgevision.recipe import (
     Decompose,
     Factorize,
     FoldBatchNorm,
+    PruneBlocks,
     Quantize,
     QuantizeWeights,
     Recipe,
@@ -110,7 +112,7 @@ class Job:
         if self.float_accuracy is None:
             self.float_accuracy = self.accuracy
         for position, step in enumerate(self.recipe.steps):
-            if isinstance(step, Binarize):
+            if isinstance(step, Binarize | PruneBlocks):
                 continue
             if isinstance(step, Factorize | Decompose):
                 self._record(str(type(step).__struct_config__.tag), self.apart, before=None)
@@ -131,8 +133,12 @@ class Job:
             self._record(str(type(step).__struct_config__.tag), with_choices(done, chosen), before)
 
     def _train(self) -> None:
-        """Take the network through the stages that binarise it; the float network is their teacher."""
-        stages = [(position, step) for position, step in enumerate(self.recipe.steps) if isinstance(step, Binarize)]
+        """Take the network through the stages that prune or binarise it; the float network is their teacher."""
+        stages = [
+            (position, step)
+            for position, step in enumerate(self.recipe.steps)
+            if isinstance(step, Binarize | PruneBlocks)
+        ]
         if not stages or self.data is None:
             return
         teacher = self.model
@@ -140,13 +146,18 @@ class Job:
         self.float_accuracy = self.accuracy = self.measured("teacher", self.original)
         for position, step in stages:
             before, name = self.accuracy, f"stage{position}"
-            self.model, change = stage(
-                self.model, teacher, step, self.data, folder=self.work.folder, name=name, seed=self.seed,
-                progress=self.progress,
-            )  # fmt: skip
+            folder, seed = self.work.folder, self.seed
+            if isinstance(step, PruneBlocks):
+                self.model, change = pruning_stage(
+                    self.model, step, self.data, folder=folder, name=name, seed=seed, progress=self.progress
+                )
+            else:
+                self.model, change = stage(
+                    self.model, teacher, step, self.data, folder=folder, name=name, seed=seed, progress=self.progress
+                )
             self.graph, facts = self.work.graph(name, lambda c=change: self._exported(self.model, *c))  # type: ignore[misc]
             self.accuracy = self.measured(name, self.graph)
-            self._record("binarize", facts, before)
+            self._record(str(type(step).__struct_config__.tag), facts, before)
 
     def _exported(self, model: Model, change: str, *notes: str) -> tuple[onnx.ModelProto, Facts]:
         began = time.monotonic()

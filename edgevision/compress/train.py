@@ -66,6 +66,7 @@ def train(
     *,
     checkpoint: Path,
     task: Task | None = None,
+    part: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     seed: int = 0,
@@ -84,6 +85,7 @@ def train(
         settings: see `TrainSettings`.
         checkpoint: file for the state, written after each epoch.
         task: what the network is trained for; without it, what the data is made for.
+        part: path of the only submodule that learns; the rest stays as it is, its batch norms too.
         resume: continue from `checkpoint`; from the beginning, and `progress` is told, where there is none.
         overwrite: replace a `checkpoint` that is there.
         seed: of order, augmentation and drop path.
@@ -99,7 +101,7 @@ def train(
     started = time.monotonic()
     with _processes() as rank, _seeded(seed, settings.threads):
         chosen = task or task_of(dataset, settings)
-        run = _Run(copy.deepcopy(module), chosen, dataset, settings, rank, seed)
+        run = _Run(copy.deepcopy(module), chosen, dataset, settings, rank, seed, part)
         run.prepare(checkpoint, resume=resume, overwrite=overwrite, progress=progress)
         try:
             while len(run.history) < settings.epochs:
@@ -128,6 +130,7 @@ class _Run:
         settings: TrainSettings,
         rank: int,
         seed: int,
+        part: str | None,
     ) -> None:
         self.task, self.settings, self.seed, self.rank = task, settings, seed, rank
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -144,8 +147,7 @@ class _Run:
         self.module = module.train()
         # channels_last is measured faster for depthwise convolutions on CPUs; torch's stubs do not know the argument.
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for parameter in self.module.parameters():
-            parameter.requires_grad_(True)
+        _let_learn(self.module, part)
         self.replicas = nn.parallel.DistributedDataParallel(self.module) if self.world > 1 else self.module
         self.averaged = AveragedModel(self.module, multi_avg_fn=_averaging(settings.ema_decay), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_groups(self.module, settings.weight_decay), lr=settings.lr)
@@ -235,6 +237,15 @@ class _Run:
         if not sizes or epoch >= self.settings.epochs - self.settings.size_epochs:
             return None
         return sizes[int(torch.randint(len(sizes), (1,), generator=generator))]
+
+
+def _let_learn(module: nn.Module, part: str | None) -> None:
+    """Ask gradients of `part` alone, of everything without one; what does not learn is in eval mode."""
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(part is None or name.startswith(f"{part}."))
+    if part is not None:
+        module.eval()
+        module.get_submodule(part).train()
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from edgevision.graph import binaryfunctions, reference, square
 from edgevision.graph.fold import fold_constants, fold_layer_scales
 from edgevision.graph.from_qat import qdq_graph
 from edgevision.graph.naming import name_by_module
-from edgevision.graph.simplify import flatten_reshapes, pool_means
+from edgevision.graph.simplify import drop_zeros, flatten_reshapes, pool_means
 from edgevision.graph.userfile import admitted
 from edgevision.zoo.deform import DeformConv2d
 from edgevision.zoo.model import Model
@@ -149,6 +149,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     name_by_module(graph.graph)
     # The exporter leaves large constants, such as a table of biases per offset, to be computed on every run.
     fold_constants(graph.graph)
+    drop_zeros(graph.graph)
     fold_layer_scales(graph.graph)
     square.declare(graph)
     binaryfunctions.declare(graph)

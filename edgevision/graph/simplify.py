@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from edgevision.compress.onnxgraph import Index, attribute, prune
+from edgevision.compress.onnxgraph import Index, attribute, prune, redirect
 
 
 def pool_means(graph: onnx.GraphProto) -> int:
@@ -41,6 +41,33 @@ def _axes(node: onnx.NodeProto, index: Index) -> set[int]:
     if len(node.input) < 2 or node.input[1] not in index.constants:
         return set()
     return {int(axis) % 4 for axis in index.array(node.input[1]).reshape(-1)}
+
+
+def drop_zeros(graph: onnx.GraphProto) -> int:
+    """Remove every addition of nothing but zeros that enlarges no dimension: branches that were pruned; in place.
+
+    Returns the number of nodes removed. An output of the graph keeps its name and its node.
+    """
+    index = Index.of(graph)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
+    outputs = {value.name for value in graph.output}
+    removed = []
+    for node in graph.node:
+        if node.op_type != "Add" or node.output[0] in outputs:
+            continue
+        for kept, added in (node.input, reversed(node.input)):
+            zero = added in index.constants and not index.array(added).any()
+            if zero and shapes.get(kept) and shapes.get(kept) == shapes.get(node.output[0]):
+                redirect(graph.node, node.output[0], kept)
+                removed.append(node)
+                break
+    for node in removed:
+        graph.node.remove(node)
+    prune(graph)
+    return len(removed)
 
 
 def flatten_reshapes(graph: onnx.GraphProto) -> int:
