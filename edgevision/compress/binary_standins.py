@@ -1,7 +1,7 @@
 """Binary layers shown to NNCF as standard operators, and put back behind it.
 
 NNCF drops the functions of a graph. What signs its inputs is shown as the body of its function, all of it left alone:
-its operands have one bit already. A layer of one-bit weights alone is shown as the float layer it is equal to, so that
+its operands have one bit already; so is a bias in parts. A layer of one-bit weights alone is shown as the float layer it is equal to, so that
 its activations get a quantiser like those of any other layer, and its sum is one of whole numbers; bits and scales stay
 as they were, and its bias is corrected like any other.
 """
@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY, Index, attribute, prune
+from edgevision.compress.onnxgraph import BINARY, BINARY_BIAS, WEIGHT_BINARY, Index, attribute, prune
+
+_FUNCTIONS = (*BINARY, BINARY_BIAS)
 
 
 def stand_in_binary(model: onnx.ModelProto) -> list[str]:
@@ -24,7 +26,7 @@ def stand_in_binary(model: onnx.ModelProto) -> list[str]:
     for node in model.graph.node:
         if node.op_type in WEIGHT_BINARY:
             nodes += _float_layer(model.graph, node, index)
-        elif node.op_type in BINARY:
+        elif node.op_type in _FUNCTIONS:
             body = _body(model.graph, node, bodies[node.op_type])
             floats += [one.name for one in body]
             nodes += body
@@ -43,7 +45,7 @@ def put_back_binary(quantised: onnx.ModelProto, original: onnx.ModelProto) -> No
         quantised: made from `original` with stand-ins.
         original: has the functions and the nodes.
     """
-    binary = [node for node in original.graph.node if node.op_type in BINARY]
+    binary = [node for node in original.graph.node if node.op_type in _FUNCTIONS]
     if not binary:
         return
     constants = {tensor.name: tensor for tensor in original.graph.initializer}

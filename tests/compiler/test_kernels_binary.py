@@ -114,6 +114,12 @@ def test_attention_on_cores_of_this_machine(name, masking, tokens, width):
     check_attention(q, k, v, bias, lambda model: walk(model, q, k, v, target=resolve(target.load(name)))[0])
 
 
+def test_heads_that_do_not_fill_their_tasks_leave_the_rest_of_memory_alone():
+    """18 heads for at most 16 tasks: two each for nine, and nothing for more."""
+    q, k, v, bias = attention_case(1, 6, 3, 16, 20, "bias")
+    check_attention(q, k, v, bias, lambda model: walk(model, q, k, v)[0])
+
+
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize(("tokens", "width", "masking"), [(35, 20, None), (50, 32, "-100")])
 def test_attention_on_every_architecture(name, tokens, width, masking):

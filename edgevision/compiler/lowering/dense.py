@@ -166,7 +166,9 @@ class Finish:
         )
         return Chain(operations, store, self.chain.exact)
 
-    def call(self, family: str, make: Any, spec: Any, weights: list[np.ndarray | int], left: int, share: float = 1.0) -> None:
+    def call(
+        self, family: str, make: Any, spec: Any, weights: list[np.ndarray | int], left: int, share: float = 1.0
+    ) -> None:
         """Append the call: left, weights (constants, or storages), extras, output."""
         builder = self._builder
         constants = [builder.constant(array) if isinstance(array, np.ndarray) else array for array in weights]
@@ -259,9 +261,7 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
             finish.elements, finish.chain, finish.tail.shapes(), images, table, _full_range(layer),
         )  # fmt: skip
         packed = pack(simd, matrix, tile[1], integer=layer.integer)
-        constants = [
-            _stored(builder, layer, packed, node.name), *_dense_constants(layer, bias, simd.lanes, tile[1])
-        ]
+        constants = [_stored(builder, layer, packed, node.name), *_dense_constants(layer, bias, simd.lanes, tile[1])]
         finish.call("gemm", gemm.build, spec, constants, value.storage)
     finish.done()
 
