@@ -53,7 +53,8 @@ def built(graph: Path, image: np.ndarray, work: Path) -> Built:
             model=graph.stem, recipe="bench", seed=0, input_name=name, preprocessing=Preprocessing(height=1, width=1)
         )
         bundles.write(program, origin, folder, golden=[(image, expected)], overwrite=True)
-        touched = [sum(program.tensors[index].nbytes for index in set(step.tensors)) for step in program.steps]
+        steps = program.steps[program.prepared :]
+        touched = [sum(program.tensors[index].nbytes for index in set(step.tensors)) for step in steps]
         write_atomic(beside, json.dumps(touched).encode())
     return Built(folder, tuple(json.loads(beside.read_text())))
 

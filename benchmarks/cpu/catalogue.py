@@ -11,19 +11,21 @@ class Network:
 
     Attributes:
         transformer: what NNCF is told, so that OpenVINO's int8 network is the one its makers would make.
+        binary: measured in one bit too, attention and MLP, weights and activations; what is left is w8a8.
         threads_only: measured for the gain of a second thread, ours alone in float.
     """
 
     name: str
     transformer: bool = False
+    binary: bool = False
     threads_only: bool = False
 
 
 NETWORKS = (
-    Network("cas_vit_xs"),
-    Network("deit_tiny", transformer=True),
-    Network("deit_small", transformer=True),
-    Network("swin_tiny", transformer=True),
+    Network("cas_vit_xs", binary=True),
+    Network("deit_tiny", transformer=True, binary=True),
+    Network("deit_small", transformer=True, binary=True),
+    Network("swin_tiny", transformer=True, binary=True),
     Network("efficientnet_lite0"),
     Network("mobilenet_v2"),
     Network("resnet18"),

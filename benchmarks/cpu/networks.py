@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 
 from benchmarks.common import progress
 from benchmarks.cpu import agreement, bundles, quantised
 from benchmarks.cpu.catalogue import Network
 from benchmarks.cpu.prepare import Prepared
+from benchmarks.cpu.ratios import BINARY
 from benchmarks.cpu.turns import take_turns
 from edgevision.errors import EdgeVisionError
+from edgevision.graph import reference
 from edgevision.profile.engines import BundleEngine
 from edgevision.profile.profile import Protocol
 from edgevision.profile.rivals import NcnnEngine, OnnxRuntimeEngine, OpenVinoEngine, RivalEngine
@@ -39,6 +42,10 @@ def measured(network: Network, made: Prepared, work: Path, protocol: Protocol, t
             failed[name] = str(error) if isinstance(error, EdgeVisionError) else f"{type(error).__name__}: {error}"
             progress(f"{network.name}: {name} failed:", 1, 1, failed[name].splitlines()[0])
     judged = {name: agreement.judged(name, answer, answers["onnxruntime fp32"]) for name, answer in answers.items()}
+    if made.binary is not None and BINARY in answers:
+        # A binary network is another function: it is judged by what the reference computes from its own file.
+        wanted = reference.run(onnx.load(str(made.binary)), made.images[0])[0]
+        judged[BINARY] = agreement.judged(BINARY, answers[BINARY][:1], wanted)
     timed = take_turns(engines, protocol, f"{network.name}, {threads} threads:")
     opened = {e.name: {"load_ms": e.opening.init_ns / 1e6, "first_ms": e.opening.first_ns / 1e6} for e in engines}
     return {
@@ -75,6 +82,8 @@ def _openers(network: Network, made: Prepared, work: Path, threads: int) -> dict
         return openers
     qdq = made.ours
     ours("edgevision int8", qdq)
+    if made.binary is not None:
+        ours(BINARY, made.binary)
     add("onnxruntime int8 our QDQ", OnnxRuntimeEngine, lambda: qdq)
     for label in quantised.names(made.plain):
         file = partial(quantised.onnxruntime_file, label, made.plain, made.images, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,17 +16,21 @@ from benchmarks.cpu.catalogue import Network
 from benchmarks.cpu.photographs import IMAGES, photographs
 from benchmarks.cpu.pieces import source_hash
 from edgevision import recipe, zoo
+from edgevision.compress.binary_networks import binarised
+from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.quantize import quantize
+from edgevision.data.dataset import Split
 from edgevision.errors import ToolMissing, UsageError
 from edgevision.files import write_atomic
 from edgevision.graph.export import export
-from edgevision.recipe import Quantize
+from edgevision.recipe import Binarize, Quantize
 from edgevision.zoo.model import Model
 
 #: What the files depend on; a change of the compiler alone leaves them, and the peers' files made from them.
 _SOURCE = (
     "zoo", "compress", "data", "recipe.py",
-    "graph/export.py", "graph/naming.py", "graph/simplify.py", "graph/userfile.py",
+    "graph/export.py", "graph/binary.py", "graph/binarybias.py", "graph/binaryfunctions.py",
+    "graph/naming.py", "graph/simplify.py", "graph/userfile.py",
 )  # fmt: skip
 
 
@@ -37,12 +41,15 @@ class Prepared:
     Attributes:
         plain: float ONNX file.
         ours: w8a8 as our recipe makes it, QDQ; None for a network measured in float alone.
+        binary: the same network in one bit where that is asked for, w8a8 but for its binary layers. It is binarised as
+            it is: trained, it would be as fast, and answer better.
         images: calibration inputs (1, C, H, W), float32; the first is the one that is timed.
     """
 
     plain: Path
     ours: Path | None
     images: tuple[np.ndarray, ...]
+    binary: Path | None = None
 
 
 def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared:
@@ -56,7 +63,7 @@ def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared
     if given == network.name and network.name not in zoo.names():
         raise UsageError(f"no network '{network.name}' in the zoo{f' and no {source}' if source else ''}")
     folder = work / "networks" / f"{network.name}-{source_hash(*_SOURCE)}"
-    plain, ours = folder / f"{network.name}-fp32.onnx", folder / f"{network.name}-w8a8.onnx"
+    plain, ours, binary = (folder / f"{network.name}-{kind}.onnx" for kind in ("fp32", "w8a8", "binary"))
     model = _loaded(given)
     split = photographs(model.preprocessing)
     images = tuple(image[None] for images, _ in split.batches(IMAGES) for image in images)
@@ -69,10 +76,26 @@ def prepared(network: Network, work: Path, onnx_folder: Path | None) -> Prepared
         return Prepared(plain, None, images)
     if not ours.is_file():
         progress(f"quantise {network.name}", 1, 1)
-        step = next(step for step in recipe.load("w8a8").steps if isinstance(step, Quantize))
-        step = msgspec.structs.replace(step, calibration_images=IMAGES)
-        write_atomic(ours, quantize(onnx.load(str(plain)), step, split).SerializeToString())
-    return Prepared(plain, ours, images)
+        write_atomic(ours, quantize(onnx.load(str(plain)), _eight_bits(), split).SerializeToString())
+    if network.binary and not binary.is_file():
+        progress(f"binarise {network.name}", 1, 1)
+        write_atomic(binary, _in_one_bit(model, images, split).SerializeToString())
+    return Prepared(plain, ours, images, binary if network.binary else None)
+
+
+def _eight_bits() -> Quantize:
+    step = next(step for step in recipe.load("w8a8").steps if isinstance(step, Quantize))
+    return msgspec.structs.replace(step, calibration_images=IMAGES)
+
+
+def _in_one_bit(model: Model, images: Sequence[np.ndarray], split: Split) -> onnx.ModelProto:
+    """What `bivit-full+w8a8` makes, without its training."""
+    if model.module is None:
+        raise UsageError("expected a network of the zoo, binarised before it is exported", where=model.name)
+    _settle(model, images)
+    module, _ = binarised(model.module, Binarize(part="all"))
+    folded, _ = fold_batch_norm(module.eval(), torch.from_numpy(images[0]))
+    return quantize(export(replace(model, module=folded)).graph, _eight_bits(), split)
 
 
 def _settle(model: Model, images: Sequence[np.ndarray]) -> None:

@@ -26,6 +26,14 @@ GOALS: dict[str, tuple[float, float]] = {
     "deit_tiny_fp32_vs_openvino_f32": (1.1, 1.2),
     "deit_tiny_int8_vs_ort_best": (1.9, 2.3),
     "deit_tiny_int8_vs_openvino_int8": (1.8, 2.1),
+    "deit_tiny_binary_vs_ort_int8": (4.0, 6.0),
+    "deit_tiny_binary_vs_ort_fp32": (7.0, 11.0),
+    "deit_tiny_binary_vs_openvino_best": (3.5, 5.5),
+    "deit_small_binary_vs_ort_int8": (4.0, 6.0),
+    "deit_small_binary_vs_openvino_int8": (3.5, 5.5),
+    "swin_tiny_binary_vs_ort_int8": (4.0, 5.5),
+    "cas_vit_xs_binary_vs_ort_best": (5.0, 7.0),
+    "cas_vit_xs_binary_vs_openvino_best": (3.0, 4.0),
     "efficientnet_lite0_int8_vs_ort_best": (1.5, 2.0),
     "efficientnet_lite0_int8_vs_openvino_int8": (1.2, 1.5),
     "mobilenet_v2_int8_vs_ort_best": (1.5, 2.0),
@@ -41,6 +49,13 @@ OURS = {"fp32": "edgevision fp32", "int8": "edgevision int8"}
 RIVALS: dict[str, dict[str, str]] = {
     "fp32": {"ort": "onnxruntime fp32", "openvino_f32": "openvino f32", "ncnn": "ncnn fp32"},
     "int8": {"ort_best": "onnxruntime", "openvino_int8": "openvino int8", "openvino_best": "openvino"},
+    "binary": {
+        "ort_fp32": "onnxruntime fp32",
+        "ort_int8": "onnxruntime int8",
+        "ort_best": "onnxruntime",
+        "openvino_int8": "openvino int8",
+        "openvino_best": "openvino",
+    },
 }
 
 
@@ -70,7 +85,7 @@ def ratio(engines: Mapping[str, Mapping[str, Any]], ours: str, rival: str) -> In
 def network_ratios(name: str, engines: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Every ratio of one network, by key, with its interval and the rival it is taken against."""
     found = {}
-    for kind, ours in OURS.items():
+    for kind, ours in {**OURS, "binary": BINARY}.items():
         for label, beginning in RIVALS[kind].items():
             rival = best(engines, beginning)
             if ours in engines and rival is not None and engines[ours].get("agrees", True):

@@ -106,7 +106,7 @@ class Run:
         return found
 
     def _network_piece(self, what: str, network: Network, files: Prepared, make: Callable[[], Any]) -> Any:
-        graphs = [sha256_of(path) for path in (files.plain, files.ours) if path]
+        graphs = [sha256_of(path) for path in (files.plain, files.ours, files.binary) if path]
         return self._piece(f"{what}-{network.name}", {"graphs": graphs}, make)
 
     def _piece(self, name: str, inputs: dict[str, Any], make: Callable[[], Any]) -> Any:

@@ -9,7 +9,7 @@ from edgevision.bundle.objects import symbol_of
 from edgevision.compiler.program import ALIGNMENT, Program, Tensor
 from edgevision.errors import UsageError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NO_FILE = "0" * 64
 
 
@@ -36,7 +36,7 @@ def plan_text(program: Program, kernels: bytes | None) -> str:
     lines += [_words("tensor", t.place, t.offset, t.dtype, len(t.shape), *t.shape) for t in program.tensors]
     lines += [_words("inputs", len(program.inputs), *program.inputs)]
     lines += [_words("outputs", len(program.outputs), *program.outputs)]
-    lines += [f"steps {len(program.steps)}"]
+    lines += [f"steps {len(program.steps)} {program.prepared}"]
     for step in program.steps:
         label = " ".join(step.label.split()).encode("ascii", "replace").decode()
         lines.append(_words("step", symbol_of(step.kernel), len(step.tensors), *step.tensors, label).rstrip())

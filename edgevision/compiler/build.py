@@ -16,7 +16,8 @@ from edgevision.target import Target
 
 def program_of(builder: Builder, target: Target, tvm_target: Any, progress: Progress = silent) -> Program:
     """Plan the memory of a lowered graph and compile its kernels."""
-    used = sorted({s for call in builder.calls for s in call.storages})
+    calls = [*builder.prepared, *builder.calls]
+    used = sorted({s for call in calls for s in call.storages})
     spans = _spans(builder, used)
     arena = [s for s in used if builder.storages[s].place == "arena"]
     offsets, arena_bytes = place([spans[s] for s in arena])
@@ -36,7 +37,7 @@ def program_of(builder: Builder, target: Target, tvm_target: Any, progress: Prog
             call.macs,
             call.integer,
         )
-        for call in builder.calls
+        for call in calls
     )
     input_indices = tuple(tensors.index(s, graph.shape(n)) for s, n in zip(builder.inputs, graph.inputs, strict=True))
     output_indices = tuple(
@@ -52,12 +53,13 @@ def program_of(builder: Builder, target: Target, tvm_target: Any, progress: Prog
         constants=constants,
         inputs=input_indices,
         outputs=output_indices,
+        prepared=len(builder.prepared),
     )
 
 
 def _layers(builder: Builder) -> dict[str, list[str]]:
     layers: dict[str, list[str]] = {}
-    for call in builder.calls:
+    for call in [*builder.prepared, *builder.calls]:
         layers.setdefault(call.kernel, []).append(call.label)
     return layers
 
@@ -65,10 +67,13 @@ def _layers(builder: Builder) -> dict[str, list[str]]:
 def _spans(builder: Builder, used: list[int]) -> dict[int, Span]:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    for step, call in enumerate(builder.calls):
+    for step, call in enumerate([*builder.prepared, *builder.calls]):
         for storage in call.storages:
             first.setdefault(storage, step)
             last[storage] = step
+    # Made once, and read by every run: alive from the first step to the end.
+    for call in builder.prepared:
+        first[call.storages[-1]], last[call.storages[-1]] = 0, len(builder.prepared) + len(builder.calls) - 1
     return {s: Span(builder.storages[s].nbytes, first[s], last[s]) for s in used}
 
 

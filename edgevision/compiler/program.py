@@ -72,6 +72,8 @@ class Program:
         live_bytes: lower bound: the largest sum of tensors alive at one step.
         constants: content of weights.bin.
         inputs, outputs: tensor indices in the order of the graph.
+        prepared: how many of the first steps run once, when the program is opened: they make of the constants what the
+            others read, and what they write is never written again.
     """
 
     target: Target
@@ -83,6 +85,7 @@ class Program:
     constants: bytes = field(repr=False)
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    prepared: int = 0
 
     def kernels(self) -> list[str]:
         """Names of the kernels the plan calls, each once, sorted."""

@@ -3,7 +3,7 @@
 NNCF drops the functions of a graph. What signs its inputs is shown as the body of its function, all of it left alone:
 its operands have one bit already. A layer of one-bit weights alone is shown as the float layer it is equal to, so that
 its activations get a quantiser like those of any other layer, and its sum is one of whole numbers; bits and scales stay
-as they were, and its bias is corrected like any other.
+as they were, and its bias is corrected like any other. A bias of attention that is kept in parts is shown whole.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY, Index, attribute, prune
+from edgevision.compress.onnxgraph import BINARY, BINARY_BIAS, WEIGHT_BINARY, Index, attribute, prune
 
 
 def stand_in_binary(model: onnx.ModelProto) -> list[str]:
@@ -22,7 +23,9 @@ def stand_in_binary(model: onnx.ModelProto) -> list[str]:
     nodes: list[onnx.NodeProto] = []
     floats: list[str] = []
     for node in model.graph.node:
-        if node.op_type in WEIGHT_BINARY:
+        if node.op_type == BINARY_BIAS:
+            model.graph.initializer.append(_whole_bias(node, model, index))
+        elif node.op_type in WEIGHT_BINARY:
             nodes += _float_layer(model.graph, node, index)
         elif node.op_type in BINARY:
             body = _body(model.graph, node, bodies[node.op_type])
@@ -49,6 +52,7 @@ def put_back_binary(quantised: onnx.ModelProto, original: onnx.ModelProto) -> No
     constants = {tensor.name: tensor for tensor in original.graph.initializer}
     present = {tensor.name for tensor in quantised.graph.initializer}
     shown = {node.name: node for node in quantised.graph.node}
+    biases = {node.output[0]: node for node in original.graph.node if node.op_type == BINARY_BIAS}
     back: dict[str, onnx.NodeProto] = {}
     gone: set[str] = set()
     bodies = {item.name: item for item in original.functions}
@@ -57,10 +61,10 @@ def put_back_binary(quantised: onnx.ModelProto, original: onnx.ModelProto) -> No
         own.CopyFrom(node)
         parts = _names(node, bodies[node.op_type])
         for slot, name in enumerate(node.input):
-            if name in constants:
-                if name not in present:
-                    quantised.graph.initializer.append(constants[name])
-                    present.add(name)
+            if name in constants or name in biases:
+                wanted = [name] if name in constants else biases[name].input
+                quantised.graph.initializer.extend(constants[part] for part in wanted if part not in present)
+                present.update(wanted)
                 continue
             reader, place = _reader(node, slot, bodies[node.op_type])
             own.input[slot] = shown[reader].input[place]
@@ -68,8 +72,10 @@ def put_back_binary(quantised: onnx.ModelProto, original: onnx.ModelProto) -> No
         back[parts[-1]] = own
         gone.update(parts)
     nodes = [back.get(node.name, node) for node in quantised.graph.node if node.name in back or node.name not in gone]
-    del quantised.graph.node[:], quantised.functions[:]
-    quantised.graph.node.extend(nodes)
+    kept = [tensor for tensor in quantised.graph.initializer if tensor.name not in biases]
+    del quantised.graph.node[:], quantised.functions[:], quantised.graph.initializer[:]
+    quantised.graph.node.extend([*biases.values(), *nodes])
+    quantised.graph.initializer.extend(kept)
     quantised.functions.extend(original.functions)
     known = {item.domain for item in quantised.opset_import}
     quantised.opset_import.extend(item for item in original.opset_import if item.domain not in known)
@@ -112,6 +118,15 @@ def _body(graph: onnx.GraphProto, node: onnx.NodeProto, function: onnx.FunctionP
         one.output.extend(names[name] for name in part.output)
         made.append(one)
     return made
+
+
+def _whole_bias(node: onnx.NodeProto, model: onnx.ModelProto, index: Index) -> onnx.TensorProto:
+    """What the function of a bias in parts makes of them."""
+    made = helper.make_value_info(node.output[0], onnx.TypeProto())
+    graph = helper.make_graph([node], "bias", [], [made], [index.constants[name] for name in node.input])
+    called = [item for item in model.functions if item.name == node.op_type]
+    alone = helper.make_model(graph, opset_imports=model.opset_import, functions=called)
+    return numpy_helper.from_array(np.asarray(ReferenceEvaluator(alone).run(None, {})[0]), node.output[0])
 
 
 def _constant(node: onnx.NodeProto, part: onnx.NodeProto) -> np.ndarray:

@@ -20,6 +20,8 @@ WEIGHTED = tuple(WEIGHT_SLOTS)
 #: The functions of layers of one-bit weights (`graph.binary`): those whose activations are as they are, and all.
 WEIGHT_BINARY = ("BinaryWeightLinear", "BinaryWeightConv")
 BINARY = ("BinaryLinear", "BinaryConv", *WEIGHT_BINARY, "BinaryAttention")
+#: The function that makes a bias of binary attention of its parts, which are constants.
+BINARY_BIAS = "BinaryAttentionBias"
 
 
 @dataclass(frozen=True)

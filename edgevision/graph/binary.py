@@ -4,13 +4,14 @@ sign(x) is +1 where x >= 0 and -1 elsewhere, a negative zero being +1 and a NaN 
 functions of the domain `edgevision`, whose bodies (`graph.binaryfunctions`) are standard operators: any runtime gives
 the reference, and the compiler knows them by their names.
 
-==================  =========================================================================================
+=================== =========================================================================================
 BinaryLinear        scale[n] * sum over k of sign(x[..., k]) w[n, k] + bias[n]; x (..., K), result (..., N)
 BinaryWeightLinear  scale[n] * sum over k of x[..., k] w[n, k] + bias[n]
 BinaryConv          BinaryLinear along the channels of x (B, K, H, W)
 BinaryWeightConv    BinaryWeightLinear along the channels of x (B, K, H, W)
 BinaryAttention     sum over the kept j of sign(v_j), of q, k, v (B, h, n, d) and a bias that broadcasts to the scores
-==================  =========================================================================================
+BinaryAttentionBias table[index[i, j], h], or -inf where bit j of masks[kind[w], i] is set: a bias (w, h, i, j) in parts
+=================== =========================================================================================
 
 Weights are packed: bit i, the least significant first, of byte j of a row is element 8 j + i, 1 for +1 and 0 for -1;
 rows are output channels of ceil(K / 8) bytes, whose unused bits are zero and never counted. Sums are whole numbers;
@@ -31,7 +32,9 @@ VERSION = 1
 SIGNED_LAYERS = ("BinaryLinear", "BinaryConv")
 WEIGHT_LAYERS = ("BinaryWeightLinear", "BinaryWeightConv")
 ATTENTION = "BinaryAttention"
-OPERATORS = (*SIGNED_LAYERS, *WEIGHT_LAYERS, ATTENTION)
+#: A bias of attention from its parts (`graph.binarybias`); all its inputs are constants.
+BIAS = "BinaryAttentionBias"
+OPERATORS = (*SIGNED_LAYERS, *WEIGHT_LAYERS, ATTENTION, BIAS)
 #: A bias of this or less masks its entry of the scores.
 MASKED = -100.0
 
@@ -93,3 +96,11 @@ def attention(
         scores = np.where(masked, np.float32(-np.inf), scores + bias / np.float32(scale))
     kept = (scores >= scores.max(axis=-1, keepdims=True) + margin(scale, beta)) & ~masked
     return kept.astype(np.float32) @ sign(v)
+
+
+def attention_bias(table: np.ndarray, index: np.ndarray, masks: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """BinaryAttentionBias: float32 (windows, heads, queries, keys); for the parts see `binarybias.StoredBias`."""
+    keys = index.shape[1]
+    masked = np.unpackbits(masks, axis=-1, count=keys, bitorder="little").astype(bool)[kind.astype(np.int64)]
+    values = np.moveaxis(table[index.astype(np.int64)], -1, 0)
+    return np.where(masked[:, None], np.float32(-np.inf), values[None]).astype(np.float32)

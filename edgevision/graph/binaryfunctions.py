@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.graph.binary import ATTENTION, DOMAIN, MASKED, OPERATORS, SIGNED_LAYERS, VERSION
+from edgevision.graph.binary import ATTENTION, BIAS, DOMAIN, MASKED, OPERATORS, SIGNED_LAYERS, VERSION
 
 
 def layer(op: str, inputs: list[str], output: str, depth: int, name: str = "") -> onnx.NodeProto:
@@ -25,6 +25,8 @@ def function(op: str, opset: int = 20) -> onnx.FunctionProto:
     """The function `edgevision::op`; that of the attention has all four inputs (`declare` adds a bias of zero)."""
     if op == ATTENTION:
         inputs, attributes, nodes = ["q", "k", "v", "bias"], ["scale", "beta"], _attention()
+    elif op == BIAS:
+        inputs, attributes, nodes = ["table", "index", "masks", "kind"], ["keys"], _bias()
     else:
         inputs, attributes = ["x", "packed", "scale", "bias"], ["K"]
         nodes = _layer(signed=op in SIGNED_LAYERS, image=op.endswith("Conv"))
@@ -111,6 +113,31 @@ def _layer(*, signed: bool, image: bool) -> list[onnx.NodeProto]:
     if image:
         nodes.append(_node("Transpose", [made], "y", perm=[0, 3, 1, 2]))
     return nodes
+
+
+def _bias() -> list[onnx.NodeProto]:
+    integer = onnx.TensorProto.INT64
+    bits = (1 << np.arange(8)).astype(np.uint8)
+    return [
+        *_constants(places=bits, first=np.array([0]), second=np.array([1]), last=np.array([-1])),
+        *_constants(rows=np.array([0, 0, -1]), least=np.float32(-np.inf)),
+        _attribute("keys", "value_int", onnx.AttributeProto.INT),
+        _node("Unsqueeze", ["keys.value", "first"], "count"),
+        _node("Cast", ["index"], "entries", to=integer),
+        _node("Gather", ["table", "entries"], "pairs", axis=0),
+        _node("Transpose", ["pairs"], "values", perm=[2, 0, 1]),
+        _node("Unsqueeze", ["values", "first"], "of.heads"),
+        _node("Unsqueeze", ["masks", "last"], "mask.bytes"),
+        _node("BitwiseAnd", ["mask.bytes", "places"], "mask.bits"),
+        _node("Cast", ["mask.bits"], "set", to=onnx.TensorProto.BOOL),
+        _node("Reshape", ["set", "rows"], "padded"),
+        _node("Slice", ["padded", "first", "count", "last"], "masked"),
+        # Behind the slice, whose shape no inference knows: the windows are counted here.
+        _node("Cast", ["kind"], "kinds", to=integer),
+        _node("Gather", ["masked", "kinds"], "of.windows", axis=0),
+        _node("Unsqueeze", ["of.windows", "second"], "out"),
+        _node("Where", ["out", "least", "of.heads"], "y"),
+    ]
 
 
 def _attention() -> list[onnx.NodeProto]:

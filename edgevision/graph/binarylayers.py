@@ -22,6 +22,7 @@ def binary_layers(graph: Graph) -> Graph:
     """
     if all(node.domain != binary.DOMAIN or node.op not in binary.OPERATORS for node in graph.nodes):
         return graph
+    graph = _with_whole_biases(graph)
     reasons = [reason for node in graph.nodes for reason in _reasons(graph, node)]
     if reasons:
         raise Unsupported(
@@ -38,6 +39,48 @@ def binary_layers(graph: Graph) -> Graph:
         else:
             made.nodes.append(replace(node, domain=FUSED))
     return made
+
+
+def _with_whole_biases(graph: Graph) -> Graph:
+    """Biases that are kept in parts as the constants they stand for.
+
+    Raises:
+        Unsupported: parts that are no constants, or do not belong together.
+    """
+    made = replace(graph, nodes=[], constants=dict(graph.constants), types=dict(graph.types))
+    reasons = []
+    for node in graph.nodes:
+        if (node.domain, node.op) != (binary.DOMAIN, binary.BIAS):
+            made.nodes.append(node)
+        elif any(name not in graph.constants for name in node.inputs):
+            reasons.append(f"{node.op} '{node.name}': expected its parts to be constants")
+        else:
+            parts = [graph.constants[name] for name in node.inputs]
+            found = _part_reasons(*parts, keys=int(node.get("keys", 0)))
+            reasons += [f"{node.op} '{node.name}': {reason}" for reason in found]
+            if not found:
+                _constant(made, node.outputs[0], binary.attention_bias(*parts))
+    if reasons:
+        raise Unsupported(
+            f"{len(reasons)} biases of binary attention do not fit the function of edgevision",
+            fix="export the network again",
+            reasons=reasons,
+        )
+    return made
+
+
+def _part_reasons(table: np.ndarray, index: np.ndarray, masks: np.ndarray, kind: np.ndarray, keys: int) -> list[str]:
+    shapes = f"{table.shape}, {index.shape}, {masks.shape}, {kind.shape}"
+    ranks = (table.ndim, index.ndim, masks.ndim, kind.ndim)
+    if ranks != (2, 2, 3, 1) or index.shape[1] != keys or masks.shape[1:] != (len(index), -(-keys // 8)):
+        return [f"expected (entries, heads), (queries, {keys}), (kinds, queries, bytes) and (windows), got {shapes}"]
+    found = []
+    if masks.dtype != np.uint8 or table.dtype != np.float32:
+        found.append(f"expected a float32 table and uint8 masks, got {table.dtype} and {masks.dtype}")
+    for name, array, count in (("index", index, len(table)), ("kind", kind, len(masks))):
+        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= count:
+            found.append(f"expected whole numbers below {count} in its {name}")
+    return found
 
 
 def _reasons(graph: Graph, node: Node) -> list[str]:

@@ -20,6 +20,7 @@ from edgevision.compress.quiet import quiet
 from edgevision.compress.session import session
 from edgevision.errors import Mismatch, Unsupported
 from edgevision.graph import binaryfunctions, reference, square
+from edgevision.graph.binarybias import store_biases
 from edgevision.graph.fold import fold_constants, fold_layer_scales
 from edgevision.graph.from_qat import qdq_graph
 from edgevision.graph.naming import name_by_module
@@ -151,6 +152,7 @@ def _from_torch(model: Model, module: torch.nn.Module) -> onnx.ModelProto:
     fold_constants(graph.graph)
     drop_zeros(graph.graph)
     fold_layer_scales(graph.graph)
+    store_biases(graph)
     square.declare(graph)
     binaryfunctions.declare(graph)
     factorized_graph.declare(graph)

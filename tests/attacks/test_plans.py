@@ -29,8 +29,8 @@ def run(folder: Path, where: Path, text: str | bytes) -> subprocess.CompletedPro
 
 
 LIES = [
-    ("edgevision-plan 1", "edgevision-plan 2", 4, "expected plan format 1, got 2"),
-    ("edgevision-plan 1", "some other file", 2, "line 1"),
+    ("edgevision-plan 2", "edgevision-plan 1", 4, "expected plan format 2, got 1"),
+    ("edgevision-plan 2", "some other file", 2, "line 1"),
     ("first / bias", "\x1b[2Jfirst", 2, "printable"),
     ("first / bias", "first\0", 2, "printable"),
     ("arch x86_64", "arch armv7", 4, "the bundle is for armv7"),
@@ -56,7 +56,10 @@ LIES = [
     ("inputs 1 0", "inputs 1 1", 2, "line 14"),
     ("inputs 1 0", "inputs 2 0 0", 2, "line 14"),
     ("outputs 1 4", "outputs 1 5", 2, "line 15"),
-    ("steps 2", "steps 3", 2, "line 19"),
+    ("steps 2 0", "steps 3 0", 2, "line 19"),
+    ("steps 2 0", "steps 2", 2, "a number of prepared steps"),
+    ("steps 2 0", "steps 2 3", 2, "a number of prepared steps from 0 to 2"),
+    ("steps 2 0", "steps 2 1", 2, "tensors of the arena and constants alone"),
     ("step __tvm_ffi_gemm 3 0 1 3", "step __tvm_ffi_gemm 3 0 1 9", 2, "line 17"),
     ("step __tvm_ffi_gemm 3 0 1 3", "step __tvm_ffi_gemm 65 0 1 3", 2, "0 to 64"),
     ("step __tvm_ffi_gemm", "step __tvm_ffi_conv", 8, "which the kernels do not have"),

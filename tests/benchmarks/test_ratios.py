@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cpu import layers, ratios, table
+from benchmarks.cpu.catalogue import NETWORKS
 
 
 def engine(*window_ms: float, agrees: bool = True) -> dict:
@@ -51,6 +52,21 @@ def test_the_best_of_a_runtime_may_be_its_float_network():
         "net_int8_vs_openvino_best": 2.0,
     }
     assert found["net_int8_vs_ort_best"]["rival"] == "onnxruntime fp32"
+
+
+def test_a_binary_network_has_every_ratio_there_is_a_goal_for():
+    engines = {
+        "edgevision binary": engine(1.0),
+        "onnxruntime fp32": engine(8.0),
+        "onnxruntime int8 static": engine(4.0),
+        "openvino default": engine(3.0),
+        "openvino int8 NNCF, rest f32": engine(5.0),
+    }
+    names = [network.name for network in NETWORKS if network.binary]
+    found = {key: detail["ratio"] for name in names for key, detail in ratios.network_ratios(name, engines).items()}
+    assert {key for key in ratios.GOALS if "_binary_vs_" in key} <= found.keys()
+    kinds = {key.split("_binary_vs_")[1]: value for key, value in found.items()}
+    assert kinds == {"ort_fp32": 8, "ort_int8": 4, "ort_best": 4, "openvino_int8": 5, "openvino_best": 3}
 
 
 def test_our_own_engine_that_is_wrong_earns_no_ratio():

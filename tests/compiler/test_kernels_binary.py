@@ -114,6 +114,12 @@ def test_attention_on_cores_of_this_machine(name, masking, tokens, width):
     check_attention(q, k, v, bias, lambda model: walk(model, q, k, v, target=resolve(target.load(name)))[0])
 
 
+def test_heads_that_do_not_fill_their_tasks_leave_the_rest_of_memory_alone():
+    """18 heads for at most 16 tasks: two each for nine, and nothing for more."""
+    q, k, v, bias = attention_case(1, 6, 3, 16, 20, "bias")
+    check_attention(q, k, v, bias, lambda model: walk(model, q, k, v)[0])
+
+
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize(("tokens", "width", "masking"), [(35, 20, None), (50, 32, "-100")])
 def test_attention_on_every_architecture(name, tokens, width, masking):
@@ -154,6 +160,30 @@ def test_layers_between_quantisers_have_the_bits_of_the_reference_and_are_intege
     (wanted,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})
     steps = np.rint(np.abs(got - wanted) / 0.25)
     assert steps.max() <= 1 and (steps > 0).mean() < 0.05
+
+
+@pytest.mark.parametrize("op", [*binary.SIGNED_LAYERS, *binary.WEIGHT_LAYERS])
+@pytest.mark.parametrize(("depth", "planes"), [(128, 1), (126, 2)])
+def test_weights_are_bits_in_the_file(op, depth, planes):
+    x = binaries.values(5, (1, depth, 4, 3) if op.endswith("Conv") else (1, 9, depth))
+    channels = 160
+    program = compiler.compile_graph(binaries.on_bytes(op, x, *binaries.weights(6, depth, channels), depth), HOST)
+    signed = op in binary.SIGNED_LAYERS
+    # Integer products without a whole group of K need to know where nothing is; signs never do.
+    bits = channels * depth / 8 * (1 if signed else planes)
+    # Scale and bias of each channel, and a few lines of 64 bytes for quantisers and padding.
+    assert bits <= len(program.constants) <= bits + 8 * channels + 64 * 12
+    assert program.prepared == (0 if signed else 1)
+
+
+@pytest.mark.parametrize("name", ["host", *BOARDS])
+def test_bits_become_bytes_when_a_program_is_opened(name):
+    x, weights = binaries.values(5, (1, 3, 45)), binaries.weights(6, 45, 21)
+    weights[1][2] = 0
+    model = binaries.on_bytes("BinaryWeightLinear", x, *weights, 45)
+    program = compiler.compile_graph(model, resolve(target.load(name)))
+    assert program.prepared == 1
+    np.testing.assert_array_equal(run_on(program, x), reference.run(model, x)[0])
 
 
 def test_every_layer_that_does_not_fit_is_named_with_its_reason():

@@ -27,7 +27,8 @@ from edgevision.recipe import Binarize, Quantize
 MLP = Binarize(part="mlp", activation_bits=32)
 CALLS = {
     "deit": {"BinaryLinear": 4, "BinaryAttention": 2, "BinaryWeightLinear": 4},
-    "swin": {"BinaryLinear": 4, "BinaryAttention": 2, "BinaryWeightLinear": 4},
+    # The bias of the block without a shift has no parts: 16 numbers of a 2x2 window are fewer than their index.
+    "swin": {"BinaryLinear": 4, "BinaryAttention": 2, "BinaryWeightLinear": 4, "BinaryAttentionBias": 1},
     "cas_vit": {"BinaryConv": 1, "BinaryWeightConv": 4},
 }
 

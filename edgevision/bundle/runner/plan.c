@@ -227,17 +227,27 @@ static int step_line(struct reader *r, const struct ev_plan *plan, struct ev_ste
     return 0;
 }
 
+/* A step that runs on opening: its inputs are there then, and what it writes stays. */
+static int only_kept(struct reader *r, const struct ev_plan *plan, const struct ev_step *step)
+{
+    for (int i = 0; i < step->count; i++) {
+        enum ev_place place = plan->tensors[step->arguments[i]].place;
+        if (place == EV_INPUT || place == EV_OUTPUT)
+            return wrong(r, "a prepared step to have tensors of the arena and constants alone", "an input or output");
+    }
+    return 0;
+}
+
 /* A count is believed only as far as the file is long enough to hold that many lines. */
 static int list_length(struct reader *r, const char *name, int *length)
 {
     long lines = (r->end - r->at) / 8 + 1;
-    return keyword(r, name) || count(r, "a count", lines < MAX_COUNT ? (int)lines : MAX_COUNT, length) ||
-           end_of_line(r);
+    return keyword(r, name) || count(r, "a count", lines < MAX_COUNT ? (int)lines : MAX_COUNT, length);
 }
 
 static int body(struct reader *r, struct ev_plan *plan)
 {
-    if (list_length(r, "tensors", &plan->tensor_count))
+    if (list_length(r, "tensors", &plan->tensor_count) || end_of_line(r))
         return r->error->code;
     if (!plan->tensor_count)
         return wrong(r, "at least one tensor", "0");
@@ -249,13 +259,14 @@ static int body(struct reader *r, struct ev_plan *plan)
             return r->error->code;
     if (ports(r, plan, "inputs", EV_INPUT, &plan->input_count, &plan->inputs) ||
         ports(r, plan, "outputs", EV_OUTPUT, &plan->output_count, &plan->outputs) ||
-        list_length(r, "steps", &plan->step_count))
+        list_length(r, "steps", &plan->step_count) ||
+        count(r, "a number of prepared steps", plan->step_count, &plan->prepared_count) || end_of_line(r))
         return r->error->code;
     plan->steps = calloc((size_t)plan->step_count + 1, sizeof *plan->steps);
     if (!plan->steps)
         return ev_fail(r->error, EV_MEMORY, "no memory for the plan");
     for (int i = 0; i < plan->step_count; i++)
-        if (step_line(r, plan, &plan->steps[i]))
+        if (step_line(r, plan, &plan->steps[i]) || (i < plan->prepared_count && only_kept(r, plan, &plan->steps[i])))
             return r->error->code;
     if (keyword(r, "end") || end_of_line(r))
         return r->error->code;

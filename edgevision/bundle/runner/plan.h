@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EV_FORMAT_VERSION = 1, EV_ALIGNMENT = 64, EV_MAX_DIMENSIONS = 8, EV_MAX_ARGUMENTS = 64, EV_MAX_FEATURES = 32 };
+enum { EV_FORMAT_VERSION = 2, EV_ALIGNMENT = 64, EV_MAX_DIMENSIONS = 8, EV_MAX_ARGUMENTS = 64, EV_MAX_FEATURES = 32 };
 
 enum ev_place { EV_INPUT, EV_OUTPUT, EV_ARENA, EV_CONSTANT };
 
@@ -43,7 +43,8 @@ struct ev_plan {
     struct ev_file kernels; /* bytes 0: the kernels are inside the runner */
     struct ev_file weights;
     uint64_t arena_bytes;
-    int tensor_count, input_count, output_count, step_count;
+    int tensor_count, input_count, output_count;
+    int step_count, prepared_count; /* the first of the steps run once, on opening */
     struct ev_tensor *tensors;
     int *inputs, *outputs;
     struct ev_step *steps;

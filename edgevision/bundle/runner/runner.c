@@ -201,6 +201,37 @@ static int bind_steps(struct ev_program *p, struct ev_error *error)
     return 0;
 }
 
+static int run_step(struct ev_program *p, int i, struct ev_error *error)
+{
+    struct ev_value result = {0};
+    const struct call *call = &p->calls[i];
+    if (call->kernel(NULL, call->arguments, call->count, &result))
+        return ev_fail(error, EV_BUG, "step %d (%.200s, %.200s) failed: %.400s", i, p->plan.steps[i].label,
+                       p->plan.steps[i].symbol, p->kernel_error());
+    return 0;
+}
+
+/* The walk over the plan's lines from `first` to before `last`. `ns` is NULL, or takes the time of each of them. */
+static int walk(struct ev_program *p, int first, int last, uint64_t *ns, struct ev_error *error)
+{
+    int status = 0;
+    unsigned long mode = p->flush_denormals ? ev_cpu_flush_denormals() : 0;
+    uint64_t start = ns ? ev_now_ns() : 0;
+    ev_pool_use(p->pool);
+    for (int i = first; i < last && !status; i++) {
+        status = run_step(p, i, error);
+        if (ns) {
+            uint64_t end = ev_now_ns();
+            ns[i - first] = end - start;
+            start = end;
+        }
+    }
+    ev_pool_use(NULL);
+    if (p->flush_denormals)
+        ev_cpu_restore(mode);
+    return status;
+}
+
 static int open_program(struct ev_program *p, const char *folder, const struct ev_options *options,
                         struct ev_error *error)
 {
@@ -211,7 +242,7 @@ static int open_program(struct ev_program *p, const char *folder, const struct e
         return error->code;
     p->flush_denormals = options->flush_denormals;
     p->pool = ev_pool_open(options->threads, options->cpus, options->flush_denormals, error);
-    return error->code;
+    return error->code ? error->code : walk(p, 0, p->plan.prepared_count, NULL, error);
 }
 
 struct ev_program *ev_open(const char *folder, const struct ev_options *options, struct ev_error *error)
@@ -261,7 +292,7 @@ int ev_output_count(const struct ev_program *p)
 
 int ev_step_count(const struct ev_program *p)
 {
-    return p->plan.step_count;
+    return p->plan.step_count - p->plan.prepared_count;
 }
 
 uint64_t ev_arena_bytes(const struct ev_program *p)
@@ -271,7 +302,7 @@ uint64_t ev_arena_bytes(const struct ev_program *p)
 
 const char *ev_step_label(const struct ev_program *p, int step)
 {
-    return step >= 0 && step < p->plan.step_count ? p->plan.steps[step].label : "";
+    return step >= 0 && step < ev_step_count(p) ? p->plan.steps[p->plan.prepared_count + step].label : "";
 }
 
 void *ev_tensor_data(struct ev_program *p, int tensor, uint64_t *bytes)
@@ -292,51 +323,21 @@ void *ev_output(struct ev_program *p, int index, uint64_t *bytes)
     return index >= 0 && index < p->plan.output_count ? ev_tensor_data(p, p->plan.outputs[index], bytes) : NULL;
 }
 
-static int run_step(struct ev_program *p, int i, struct ev_error *error)
-{
-    struct ev_value result = {0};
-    const struct call *call = &p->calls[i];
-    if (call->kernel(NULL, call->arguments, call->count, &result))
-        return ev_fail(error, EV_BUG, "step %d (%.200s, %.200s) failed: %.400s", i, p->plan.steps[i].label,
-                       p->plan.steps[i].symbol, p->kernel_error());
-    return 0;
-}
-
-/* The walk. `ns` is NULL, or takes the time of each step. */
-static int walk(struct ev_program *p, int first, int last, uint64_t *ns, struct ev_error *error)
-{
-    int status = 0;
-    unsigned long mode = p->flush_denormals ? ev_cpu_flush_denormals() : 0;
-    uint64_t start = ns ? ev_now_ns() : 0;
-    ev_pool_use(p->pool);
-    for (int i = first; i < last && !status; i++) {
-        status = run_step(p, i, error);
-        if (ns) {
-            uint64_t end = ev_now_ns();
-            ns[i] = end - start;
-            start = end;
-        }
-    }
-    ev_pool_use(NULL);
-    if (p->flush_denormals)
-        ev_cpu_restore(mode);
-    return status;
-}
-
 int ev_run(struct ev_program *p, struct ev_error *error)
 {
-    return walk(p, 0, p->plan.step_count, NULL, error);
+    return walk(p, p->plan.prepared_count, p->plan.step_count, NULL, error);
 }
 
 int ev_run_timed(struct ev_program *p, uint64_t *ns, struct ev_error *error)
 {
-    return walk(p, 0, p->plan.step_count, ns, error);
+    return walk(p, p->plan.prepared_count, p->plan.step_count, ns, error);
 }
 
 int ev_step(struct ev_program *p, int step, struct ev_error *error)
 {
-    if (step < 0 || step >= p->plan.step_count)
-        return ev_fail(error, EV_USAGE, "expected a step from 0 to %d, got %d", p->plan.step_count - 1, step);
+    if (step < 0 || step >= ev_step_count(p))
+        return ev_fail(error, EV_USAGE, "expected a step from 0 to %d, got %d", ev_step_count(p) - 1, step);
+    step += p->plan.prepared_count;
     return walk(p, step, step + 1, NULL, error);
 }
 

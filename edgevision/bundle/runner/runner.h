@@ -16,7 +16,8 @@ struct ev_options {
     const int *cpus; /* NULL, or one CPU number per thread */
 };
 
-/* Read and check everything a run needs, before the first step: plan, hashes, CPU features, symbols, hooks. */
+/* Read and check everything a run needs, before the first step: plan, hashes, CPU features, symbols, hooks; then run
+ * the prepared steps, which are not among those that are counted and timed below. */
 struct ev_program *ev_open(const char *folder, const struct ev_options *options, struct ev_error *error);
 void ev_close(struct ev_program *program);
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import binary_attention, bits, sign_pack, xnor
+from edgevision.compiler.kernels import attention_bias, binary_attention, bits, sign_pack, xnor
 from edgevision.compiler.kernels.attention_spec import Strided
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels
@@ -16,6 +16,7 @@ from edgevision.compiler.lowering.signs import NEVER, decided, put_signs
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import binary
+from edgevision.graph.binarybias import stored
 from edgevision.graph.ir import Node
 
 #: Jobs of an attention to hand out at most; a job is one head.
@@ -96,12 +97,15 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     tail = Tail(builder, node.outputs[0])
     storages, place = [s for s, _, _ in places], None
     if reach is None:
-        values = padded_bias(np.zeros((1, 1, 1, 1), np.float32) if bias is None else bias, scale, queries, keys)
-        strides = tuple(int(np.prod(values.shape[a + 1 :])) if values.shape[a] > 1 else 0 for a in range(4))
-        place = Strided(0, strides, values.size)  # type: ignore[arg-type]
-        storages.append(builder.constant(values))
+        whole = np.zeros((1, 1, 1, 1), np.float32) if bias is None else bias
+        storage, shape = _bias(builder, node.name, whole, scale, queries, keys)
+        strides = tuple(int(np.prod(shape[a + 1 :])) if shape[a] > 1 else 0 for a in range(4))
+        place = Strided(0, strides, int(np.prod(shape)))  # type: ignore[arg-type]
+        storages.append(storage)
     chain = Chain((), tail.chain(heads * width).store, builder.exact)
-    elements, tasks = batches * queries * heads * width, min(TASKS, batches * heads)
+    elements, jobs = batches * queries * heads * width, batches * heads
+    # As many as have jobs: a task behind the last one would count its own below zero.
+    tasks = -(-jobs // -(-jobs // TASKS))
     spec = binary_attention.BinaryAttention(
         batches, heads, queries, keys, depth, width, q, k, v, place, reach or 0, float(margin), chain, tail.shapes(),
         tasks,
@@ -127,6 +131,27 @@ def whole_reach(depth: int, margin: np.float32) -> int | None:
     reach = int(kept[0].sum()) - 1
     away = np.arange(depth + 1) - np.arange(depth + 1)[:, None]
     return reach if np.array_equal(kept, away <= reach) else None
+
+
+def _bias(
+    builder: Builder, name: str, bias: np.ndarray, scale: float, queries: int, keys: int
+) -> tuple[int, tuple[int, ...]]:
+    """Storage and shape of a padded bias; one that has parts is kept in them and written out on opening."""
+    parts = stored(bias) if bias.shape[-2:] == (queries, keys) else None
+    if parts is None:
+        values = padded_bias(bias, scale, queries, keys)
+        return builder.constant(values), values.shape
+    windows, (entries, heads), kinds = len(parts.kind), parts.table.shape, len(parts.masks)
+    words = np.zeros((kinds, queries, 4 * bits.words(keys)), np.uint8)
+    words[..., : parts.masks.shape[-1]] = parts.masks
+    constants = [
+        parts.table.T / np.float32(scale), parts.index, words.view("<u4"), parts.kind.astype(np.int32),
+    ]  # fmt: skip
+    spec = attention_bias.AttentionBias(windows, heads, queries, keys, entries, kinds, str(parts.index.dtype))
+    made = builder.prepare(
+        "attention_bias", attention_bias.build, spec, constants, (spec.elements, "float32"), f"bias of {name}"
+    )
+    return made, (windows, heads, queries, binary_attention.padded_keys(keys))
 
 
 def padded_bias(bias: np.ndarray, scale: float, queries: int, keys: int) -> np.ndarray:

@@ -41,6 +41,7 @@ class Builder:
     Attributes:
         exact: whether float chains round operation by operation, as quantised networks need.
         values: how each tensor that exists so far can be read, by layout.
+        prepared: calls that make of constants what the others read; they run once, when the program is opened.
         absorbed: nodes already computed inside another node's kernel.
         inputs, outputs: storages of the graph's inputs and outputs, in order.
     """
@@ -50,6 +51,7 @@ class Builder:
     exact: bool
     storages: list[Storage] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    prepared: list[Call] = field(default_factory=list)
     kernels: dict[str, KernelSource] = field(default_factory=dict)
     values: dict[str, dict[str, Value]] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
@@ -95,6 +97,25 @@ class Builder:
         """Append a call that reads all storages but the last, and writes the last."""
         name = self.kernel(family, make, spec)
         self.calls.append(Call(name, tuple(storages), (None,) * len(storages), 1, label, family, macs, integer))
+
+    def prepare(
+        self,
+        family: str,
+        make: Callable[[str, Any, Simd], Any],
+        spec: Any,
+        constants: list[np.ndarray],
+        made: tuple[int, str],
+        label: str,
+    ) -> int:
+        """What a kernel makes of constants when the program is opened; `made` is its (elements, dtype)."""
+        name, sources = self.kernel(family, make, spec), tuple(self.constant(array) for array in constants)
+        for call in self.prepared:
+            if call.kernel == name and call.storages[:-1] == sources:
+                return call.storages[-1]
+        output = self.new(*made)
+        storages = (*sources, output)
+        self.prepared.append(Call(name, storages, (None,) * len(storages), 1, label, family, 0, True))
+        return output
 
     # -- tensors ----------------------------------------------------------------------------------------------------
 

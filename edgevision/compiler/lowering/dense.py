@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, gemm, rowdot
+from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, expand, gemm, rowdot
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.grid import Grid
 from edgevision.compiler.kernels.inner import k_group, left_shift, pack, tile_shape
@@ -23,6 +23,8 @@ from edgevision.graph.numerics import GeluSteps
 from edgevision.graph.qdq import Quant
 from edgevision.graph.transposed import channels_first
 
+#: Weights of one bit are stored as bits from this many on; fewer fill no more than a line of 64 bytes.
+FEWEST_BITS = 128
 #: A grouped convolution is run group by group; float ones with more groups than this go to TVM's own lowering.
 MOST_GROUPS = 32
 
@@ -164,10 +166,12 @@ class Finish:
         )
         return Chain(operations, store, self.chain.exact)
 
-    def call(self, family: str, make: Any, spec: Any, weights: list[np.ndarray], left: int, share: float = 1.0) -> None:
-        """Append the call: left, weights, extras, output."""
+    def call(
+        self, family: str, make: Any, spec: Any, weights: list[np.ndarray | int], left: int, share: float = 1.0
+    ) -> None:
+        """Append the call: left, weights (constants, or storages), extras, output."""
         builder = self._builder
-        constants = [builder.constant(array) for array in weights]
+        constants = [builder.constant(array) if isinstance(array, np.ndarray) else array for array in weights]
         builder.call(
             family,
             make,
@@ -199,8 +203,21 @@ def _input(builder: Builder, node: Node, layer: Layer, *, tabled: bool = False) 
     return value if layer.integer or value.quant is None else builder.float_rows(node.inputs[0])
 
 
-def _dense_constants(layer: Layer, packed: np.ndarray, bias: np.ndarray, lanes: int, nr: int) -> list[np.ndarray]:
-    found = [packed, pack_channels(bias, lanes, nr)]
+def _stored(builder: Builder, layer: Layer, packed: np.ndarray, name: str) -> np.ndarray | int:
+    """Packed weights as a constant; those of one bit as bits, which become bytes when the program is opened."""
+    if layer.weight.dtype != np.int8 or layer.weight.size < FEWEST_BITS or np.abs(layer.weight).max() > 1:
+        return packed
+    # Behind the last of K lie bytes of another row: only a weight of 0 keeps them out. Those of channels that are not
+    # there are never looked at.
+    whole = layer.weight[0].size % k_group(builder.simd, integer=layer.integer) == 0
+    masked = not (whole and np.all(layer.weight))
+    words = expand.encode(packed, masked=masked)
+    spec = expand.Expand(packed.size, masked)
+    return builder.prepare("expand", expand.build, spec, [words], (packed.size, "int8"), f"bits of {name}")
+
+
+def _dense_constants(layer: Layer, bias: np.ndarray, lanes: int, nr: int) -> list[np.ndarray]:
+    found = [pack_channels(bias, lanes, nr)]
     if layer.scale is not None:
         found.append(pack_channels(layer.scale.astype(np.float32), lanes, nr))
     return found
@@ -244,7 +261,7 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
             finish.elements, finish.chain, finish.tail.shapes(), images, table, _full_range(layer),
         )  # fmt: skip
         packed = pack(simd, matrix, tile[1], integer=layer.integer)
-        constants = _dense_constants(layer, packed, bias, simd.lanes, tile[1])
+        constants = [_stored(builder, layer, packed, node.name), *_dense_constants(layer, bias, simd.lanes, tile[1])]
         finish.call("gemm", gemm.build, spec, constants, value.storage)
     finish.done()
 
