@@ -153,15 +153,16 @@ def sizes_of(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def as_convolutions(
-    model: onnx.ModelProto, thin: Callable[[Shape], bool]
+    model: onnx.ModelProto, thin: Callable[[Shape], bool], *, fused: bool = False
 ) -> tuple[onnx.ModelProto, tuple[Choice, ...]]:
-    """Return a copy that calls no function of these: each is thin convolutions or one with the kernel made.
+    """Return a copy where each call of these functions is thin convolutions, or one with the kernel made.
 
     The R products of a layer are three thin convolutions each, added up: grouped convolutions that sum them themselves,
     as in the function's body, have no fast kernel.
 
     Args:
         thin: whether a layer of this shape is left in its factors.
+        fused: whether such a layer stays a call, for who has a kernel for it, unless it is transposed.
 
     Returns:
         The copy (`model` itself where there is nothing to do), and what became of each layer.
@@ -178,6 +179,10 @@ def as_convolutions(
             nodes.append(node)
             continue
         factored = thin(shape)
+        if factored and fused and not shape.transposed:
+            chosen.append(Choice(node.name, shape, factored, (node.name,)))
+            nodes.append(node)
+            continue
         made = _thin(node, shape, index, model.graph) if factored else [_dense(node, shape, index, model.graph)]
         chosen.append(Choice(node.name, shape, factored, tuple(one.name for one in made)))
         nodes += made
