@@ -25,9 +25,9 @@ def layers(draw):
     """Arguments of `graph_of`, whose input is never smaller than the kernel."""
     kernel = draw(st.sampled_from([(3, 3), (1, 3), (5, 2), (2, 4), (7, 1)]))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
-    channels = draw(st.sampled_from([(1, 1), (3, 17), (8, 64), (5, 40)]))
+    channels = draw(st.sampled_from([(1, 1), (3, 17), (8, 64), (2, 151)]))
     rank = draw(st.integers(1, min(5, largest_rank(channels[0], kernel))))
-    size = tuple(draw(st.integers(k, 36)) for k in kernel)
+    size = tuple(draw(st.integers(k, 24)) for k in kernel)
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     return {"channels": channels, "kernel": kernel, "size": size, "rank": rank, "padding": padding, "stride": stride}
 
@@ -44,7 +44,7 @@ def in_factors(model: onnx.ModelProto) -> list[str]:
 
 
 @given(layers())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_geometry_agrees_with_onnxruntime(monkeypatch_session, drawn):
     model = graph_of(0, **drawn)
     assert in_factors(model) == ["factorized"]

@@ -66,7 +66,7 @@ class Factorized:
         pitch, offset: elements from one input pixel to the next, and of the first.
         full_range: whether a byte factor may be -128.
         strips: parts each image is cut into, for more tasks.
-        tasks: parallel tasks, each with a ring of its own.
+        tasks: parallel tasks, each with a ring of its own; none without a job.
     """
 
     window: Window
@@ -167,7 +167,7 @@ def build(name: str, spec: Factorized, simd: Simd) -> Any:
         )
         with T.parallel(spec.tasks) as task:
             body = _Body(spec, simd, buffers, writer, task * spec.ring)
-            count = each if jobs % each == 0 else T.max(T.min(each, jobs - task * each), 0)
+            count = each if jobs % each == 0 else T.min(each, jobs - task * each)
             with T.serial(count) as step:
                 body.job(emit.named(task * each + step))
     return made[0]

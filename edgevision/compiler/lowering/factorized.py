@@ -33,11 +33,12 @@ def lower_factorized(builder: Builder, node: Node) -> bool:
     elements = builder.extent(node.outputs[0]).elements
     cut = factorized.cut(channels, rank, builder.simd.lanes)
     strips = max(1, min(TASKS // (2 * window.images * cut.groups), window.out_height // LEAST_ROWS))
+    jobs = window.images * strips * cut.groups
     spec = factorized.Factorized(
         window, depth, channels, rank, "uint8" if factors.integer else "float32", cut, value.pitch, value.offset,
         builder.elements(value), elements, chain, tail.shapes(),
         bool(factors.integer and factors.channel.min(initial=0) < -127), strips,
-        min(TASKS, window.images * strips * cut.groups),
+        -(-jobs // -(-jobs // TASKS)),
     )  # fmt: skip
     constants = [builder.constant(array) for array in _constants(builder, spec, factors)]
     ring = builder.new(spec.tasks * spec.ring, "float32")
