@@ -1,6 +1,6 @@
 """Calls of the factorized convolution: float ones checked, those of quantised activations and factors explicit.
 
-quant/NUMERICS.md section 13.
+quant/NUMERICS.md section 14.
 """
 
 from __future__ import annotations

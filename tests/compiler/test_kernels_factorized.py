@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 from helpers.execution import run_on
 from helpers.factorized import graph_of
+from helpers.graphs import node, quantized
 from helpers.walking import HOST, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from edgevision import compiler, target
 from edgevision.compiler import lower
 from edgevision.compiler.kernels.factorized import cut
 from edgevision.compiler.simd import simd_of, tvm_target
-from edgevision.graph import ir
+from edgevision.compress.onnxgraph import finished
+from edgevision.graph import ir, reference
 from edgevision.graph.integer import integerize
 from edgevision.machine import resolve
 from edgevision.zoo.factorized import largest_rank
@@ -74,3 +76,43 @@ def test_a_vector_of_few_channels_is_narrow_and_many_products_are_a_group_of_the
     assert (cut(8, 1, 16).width, cut(9, 1, 16).width) == (8, 16)
     assert cut(256, 9, 4).blocks == 1
     assert cut(96, 2, 16).blocks == 2
+
+
+def byte_network(**layer):
+    """A call on bytes, its channel factors in bytes, with a ReLU and a quantiser behind it."""
+    model = graph_of(5, **layer)
+    factors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weight = factors["layer.channel"]
+    scale = (np.abs(weight).max(axis=(1, 2, 3)) / 127).astype(np.float32)
+    (call,) = model.graph.node
+    call.input[0], call.input[1], call.output[0] = "a", "w", "c"
+    constants = {"s": np.float32(0.03), "z": np.uint8(100), "s2": np.float32(0.2), "w.s": scale,
+                 "w.q": np.rint(weight / scale[:, None, None, None]).astype(np.int8),
+                 "w.z": np.zeros(len(scale), np.int8)}  # fmt: skip
+    nodes = [*quantized("x", "a"), node("DequantizeLinear", ["w.q", "w.s", "w.z"], ["w"], axis=0), call,
+             node("Relu", ["c"], ["r"]), *quantized("r", "y", "s2")]  # fmt: skip
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items())
+    return finished(model)
+
+
+@given(layers())
+@settings(max_examples=10, deadline=None)
+def test_bytes_have_the_bits_of_the_reference(drawn):
+    model = byte_network(**drawn)
+    assert in_factors(model) == ["elementwise", "factorized", "elementwise"]
+    assert compiler.check(model, HOST).float_mac_share == 0
+    x = 3 * sample(model)
+    (got,), (wanted,) = walk(model, x), reference.run(model, x)
+    assert np.array_equal(got, wanted)
+    # One step of the result, where onnxruntime's float sum falls on the other side of a tie.
+    assert np.abs(got - onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]).max() < 0.201
+
+
+@pytest.mark.parametrize("name", ["rpi4", "arm64-i8mm", "zynq7020-ps"])
+def test_bytes_on_every_architecture(name):
+    model = byte_network(channels=(9, 37), kernel=(3, 3), size=(7, 10), rank=2, padding=(1, 1))
+    x = 3 * sample(model)
+    got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+    assert np.array_equal(got, reference.run(model, x)[0])
