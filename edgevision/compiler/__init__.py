@@ -82,7 +82,7 @@ def compile_graph(
 
 def _prepared(model: onnx.ModelProto) -> Graph:
     """The graph the rules see: integers explicit, attention as one node, tokens as rows, deformable layers in two."""
-    plain, _ = as_convolutions(model, for_floats)
+    plain, _ = as_convolutions(model, for_floats, fused=True)
     graph = integerize(ir.read(plain))
     sample_deformable(graph)
     fuse_attention(graph)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgevision.errors import DoesNotFit, Unsupported
-from edgevision.graph import binary
+from edgevision.graph import binary, factorized
 from edgevision.graph.ir import Graph, Node
 from edgevision.target import Target
 
@@ -93,6 +93,9 @@ def node_macs(node: Node, graph: Graph) -> int:
         return graph.types[node.inputs[0]].elements * share * int(np.prod(weight[2:]))
     if node.op in binary.SIGNED_LAYERS:
         return output * int(node.get("K"))
+    if node.op in (factorized.CONV, factorized.INTEGER):
+        factors = factorized.factors_of(node, graph.constants)
+        return 0 if factors is None else factors.macs(graph.shape(node.inputs[0]), graph.shape(node.outputs[0]))
     if node.op == binary.ATTENTION:
         return output * graph.shape(node.inputs[1])[2] * 2
     if node.op == "SquareDeform":

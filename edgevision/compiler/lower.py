@@ -10,6 +10,7 @@ from edgevision.compiler.lowering import (
     binary,
     deform,
     dense,
+    factorized,
     movement,
     pointwise,
     product,
@@ -44,6 +45,7 @@ RULES: dict[str, Any] = {
     **rowwise.rules(),
     **deform.rules(),
     **square.rules(),
+    **factorized.rules(),
     **binary.rules(),
 }
 

@@ -1,8 +1,8 @@
 """The canonical QDQ graph: what the compiler can rely on.
 
 1.  Quantised means QuantizeLinear and DequantizeLinear of standard ONNX around standard operators and
-    `edgevision::SquareDeformConv`; opset 20 or later.
-2.  *Weights*: Conv, Gemm, MatMul and SquareDeformConv read a DequantizeLinear of an int8 initializer: zero point 0,
+    `edgevision::SquareDeformConv` and `FactorizedConv`; opset 20 or later.
+2.  *Weights*: Conv, Gemm, MatMul, SquareDeformConv and FactorizedConv (its channel factors) read a DequantizeLinear of an int8 initializer: zero point 0,
     values in [-127, 127], a 1-d float32 scale with one entry per output channel (also when there is one channel) and
     `axis` >= 0 naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`,
     `.weight.zero_point`.
@@ -36,6 +36,7 @@ from onnx import helper, numpy_helper
 
 from edgevision.compress.layers import MOVES, quantised_layers, weight_of
 from edgevision.compress.onnxgraph import (
+    FACTORIZED,
     SQUARE,
     WEIGHT_SLOTS,
     Index,
@@ -183,12 +184,12 @@ def _weights(graph: onnx.GraphProto) -> None:
 
 def output_axis(node: onnx.NodeProto, rank: int) -> int:
     """Axis of the output channels in the weight, of `rank` dimensions, of a Conv, ConvTranspose, Gemm,
-    MatMul or SquareDeformConv.
+    MatMul, FactorizedConv or SquareDeformConv.
 
     >>> output_axis(onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1), 2)
     0
     """
-    if node.op_type in ("Conv", SQUARE) or attribute(node, "transB", 0):
+    if node.op_type in ("Conv", FACTORIZED, SQUARE) or attribute(node, "transB", 0):
         return 0
     return rank - 1 if node.op_type == "MatMul" else 1
 

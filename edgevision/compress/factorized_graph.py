@@ -19,11 +19,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgevision.compress.onnxgraph import FACTORIZED as CONV
 from edgevision.compress.onnxgraph import Index, attribute, copy_of, finished, prune, rename_tensors
 
 DOMAIN = "edgevision"
 VERSION = 1
-CONV, CONV_TRANSPOSE = "FactorizedConv", "FactorizedConvTranspose"
+CONV_TRANSPOSE = "FactorizedConvTranspose"
 OPERATORS = (CONV, CONV_TRANSPOSE)
 _INPUTS = ["x", "a", "b", "d", "bias"]
 _FACTORS = ("channel", "rows", "columns", "bias")
@@ -130,10 +131,11 @@ def declare(model: onnx.ModelProto) -> None:
 
 
 def shape_of(node: onnx.NodeProto, index: Index, sizes: dict[str, tuple[int, ...]]) -> Shape | None:
-    """The shape of a call; None of one whose factors or sizes are not as the function says."""
-    if len(node.input) != len(_INPUTS) or any(name not in index.constants for name in node.input[1:]):
+    """The shape of a call, quantised or not; None of one whose factors or sizes are not as the function says."""
+    stored = [_stored(name, index) for name in node.input[1:]]
+    if len(node.input) != len(_INPUTS) or any(name not in index.constants for name in stored):
         return None
-    channel, rows, columns = (tuple(index.constants[name].dims) for name in node.input[1:4])
+    channel, rows, columns = (tuple(index.constants[name].dims) for name in stored[:3])
     outputs, x, y = int(attribute(node, "group", 0)), sizes.get(node.input[0], ()), sizes.get(node.output[0], ())
     products = channel[0] if channel else 0
     fits = len(x) == len(y) == 4 and outputs > 0 and products and not products % outputs
@@ -146,6 +148,12 @@ def shape_of(node: onnx.NodeProto, index: Index, sizes: dict[str, tuple[int, ...
     return Shape(channel[1], outputs, rank, (rows[2], columns[3]), (x[2], x[3]), (y[2], y[3]), transposed)
 
 
+def _stored(name: str, index: Index) -> str:
+    """The constant behind a factor, dequantised or as it is."""
+    dequantize = index.made_by(name, "DequantizeLinear")
+    return name if dequantize is None else dequantize.input[0]
+
+
 def sizes_of(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     """Static shapes of the tensors of a graph that has them."""
     values = (*graph.input, *graph.output, *graph.value_info)
@@ -153,15 +161,18 @@ def sizes_of(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def as_convolutions(
-    model: onnx.ModelProto, thin: Callable[[Shape], bool]
+    model: onnx.ModelProto, thin: Callable[[Shape], bool], *, fused: bool = False
 ) -> tuple[onnx.ModelProto, tuple[Choice, ...]]:
-    """Return a copy that calls no function of these: each is thin convolutions or one with the kernel made.
+    """Return a copy where each call of these functions is thin convolutions, or one with the kernel made.
 
     The R products of a layer are three thin convolutions each, added up: grouped convolutions that sum them themselves,
     as in the function's body, have no fast kernel.
 
+    A call with factors in bytes is left as it is.
+
     Args:
         thin: whether a layer of this shape is left in its factors.
+        fused: whether such a layer stays a call, for who has a kernel for it, unless it is transposed.
 
     Returns:
         The copy (`model` itself where there is nothing to do), and what became of each layer.
@@ -173,11 +184,16 @@ def as_convolutions(
     nodes: list[onnx.NodeProto] = []
     chosen = []
     for node in model.graph.node:
-        shape = shape_of(node, index, sizes) if is_factorized(node) else None
+        quantised = any(name not in index.constants for name in node.input[1:])
+        shape = shape_of(node, index, sizes) if is_factorized(node) and not quantised else None
         if shape is None:
             nodes.append(node)
             continue
         factored = thin(shape)
+        if factored and fused and not shape.transposed:
+            chosen.append(Choice(node.name, shape, factored, (node.name,)))
+            nodes.append(node)
+            continue
         made = _thin(node, shape, index, model.graph) if factored else [_dense(node, shape, index, model.graph)]
         chosen.append(Choice(node.name, shape, factored, tuple(one.name for one in made)))
         nodes += made

@@ -125,7 +125,7 @@ class Job:
             chosen: Sequence[Choice] = ()
             if not isinstance(step, TrainQuantized):
                 # Quantisers go between standard operators; what is quantised is named after the same layers.
-                self.original, chosen = as_convolutions(self.original, for_integers)
+                self.original, chosen = as_convolutions(self.original, for_integers, fused=True)
                 parts = {choice.name: choice.nodes for choice in chosen}
                 self.keep_fp = tuple(part for name in self.keep_fp for part in parts.get(name, (name,)))
             self.graph, done = self.work.graph(f"step{position}", lambda s=step, make=make: make(s))  # type: ignore[misc]
@@ -356,7 +356,7 @@ def with_choices(facts: Facts, chosen: Sequence[Choice]) -> Facts:
     if not chosen:
         return facts
     thin = [choice for choice in chosen if choice.factored]
-    note = f"factorized layers in integers: {len(thin)} as thin convolutions, their factors in 8 bits"
+    note = f"factorized layers in integers: {len(thin)} in factors, those of the channels in 8 bits"
     if len(thin) < len(chosen):
         note += f"; {len(chosen) - len(thin)} with the kernel their factors make, which is sooner done"
     return msgspec.structs.replace(facts, notes=(*facts.notes, note))

@@ -154,15 +154,18 @@ def _layer(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]
 def _factorized(node: onnx.NodeProto, index: Index, shapes: dict[str, tuple[int, ...]]) -> Layer:
     """A call of `factorized_graph`: the work of its three convolutions, the weights of its factors."""
     shape = shape_of(node, index, shapes)
-    stored = [index.constants[name] for name in node.input[1:] if name in index.constants]
+    dequantize = index.made_by(node.input[1], "DequantizeLinear") if len(node.input) > 1 else None
+    names = node.input[1:] if dequantize is None else [dequantize.input[0], *node.input[2:]]
+    stored = [index.constants[name] for name in names if name in index.constants]
+    scales = [] if dequantize is None else [index.constants[name] for name in dequantize.input[1:]]
     return Layer(
         name=node.name,
         op_type=node.op_type,
         macs=sum(shape.macs) if shape else 0,
         parameters=sum(math.prod(tensor.dims) for tensor in stored),
-        weight_bytes=sum(_bytes(tensor) for tensor in stored[:3]),
-        dtype="float32" if stored else "",
-        integer=False,
+        weight_bytes=sum(_bytes(tensor) for tensor in (*stored[:3], *scales)),
+        dtype=onnx.helper.tensor_dtype_to_np_dtype(stored[0].data_type).name if stored else "",
+        integer=dequantize is not None and index.made_by(node.input[0], "DequantizeLinear") is not None,
     )
 
 

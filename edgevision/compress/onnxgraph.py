@@ -14,8 +14,10 @@ from onnx import numpy_helper
 
 #: The function of square deformable convolutions (`graph.square`).
 SQUARE = "SquareDeformConv"
+#: The function of convolutions in factors (`compress.factorized_graph`); its channel factors are its weight.
+FACTORIZED = "FactorizedConv"
 #: Operators with a weight, and which of their inputs that is.
-WEIGHT_SLOTS = {"Conv": 1, "Gemm": 1, "MatMul": 1, "ConvTranspose": 1, SQUARE: 2}
+WEIGHT_SLOTS = {"Conv": 1, "Gemm": 1, "MatMul": 1, "ConvTranspose": 1, FACTORIZED: 1, SQUARE: 2}
 WEIGHTED = tuple(WEIGHT_SLOTS)
 #: The functions of layers of one-bit weights (`graph.binary`): those whose activations are as they are, and all.
 WEIGHT_BINARY = ("BinaryWeightLinear", "BinaryWeightConv")

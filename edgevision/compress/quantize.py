@@ -15,6 +15,7 @@ from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 from edgevision.compress.binary_standins import put_back_binary, stand_in_binary
 from edgevision.compress.calibration import Calibration
 from edgevision.compress.canonical import canonical
+from edgevision.compress.factorized_standins import put_back_factorized, stand_in_factorized
 from edgevision.compress.layers import refuse_unknown, weighted_layers
 from edgevision.compress.onnxgraph import copy_of
 from edgevision.compress.quiet import quiet
@@ -69,6 +70,7 @@ def quantize(
     name = model.graph.input[0].name
     shown = copy_of(model)
     floats = [*keep_fp, *wide_sums(model.graph), *stand_in(shown), *stand_in_binary(shown)]
+    floats += stand_in_factorized(shown)
     # Layers of bits throughout are shown under other names, and are left alone as it is.
     shown_names = {node.name for node in shown.graph.node}
     floats = [name for name in dict.fromkeys(floats) if name in shown_names]
@@ -94,4 +96,5 @@ def quantize(
         )
     put_back(quantised, model, keep_fp=tuple(keep_fp))
     put_back_binary(quantised, model)
+    put_back_factorized(quantised, model)
     return canonical(quantised, expected=[name for name in weighted_layers(model.graph) if name not in keep_fp])

@@ -8,6 +8,8 @@ value. What is integer is decided in this one place, for the compiler and for th
 IntConv, IntGemm   bytes x int8 weights + int32 bias; `scale` per channel; to bytes, or to float where `out` is None;
                    `gelu` says how a GELU ahead of the bytes is taken
 IntConvTranspose   the same; `spread` is its geometry, its weight is ordered as that of a convolution
+IntFactorizedConv  bytes x int8 channel factors, both thin filters in float32, whose row factors hold the scales; to
+                   float
 IntSquareDeform    bytes and dilations x int8 weights of a depthwise layer; as IntConv
 IntAdd, IntMul     two byte tensors to bytes; IntAdd also subtracts
 IntRescale         bytes to bytes of another scale, clamped; or times and plus constants of each channel
@@ -37,6 +39,7 @@ from edgevision.graph.bytefunction import byte_function
 from edgevision.graph.bytesteps import Line
 from edgevision.graph.dilations import DOMAIN as FUSED
 from edgevision.graph.dilations import byte_dilations
+from edgevision.graph.factorizedrule import on_factorized
 from edgevision.graph.ir import Graph, Node
 from edgevision.graph.placement import moves, placed
 from edgevision.graph.rewriting import Rewriting
@@ -81,7 +84,7 @@ class _Integerizer:
         rule = self._rules.get(node.op)
         reads_bytes = any(name in state.qdq.quant for name in node.inputs)
         if node.domain not in ("", "ai.onnx"):
-            fused = self._fused.get(node.op) if node.domain == FUSED else None
+            fused = self._fused.get(node.op) if node.domain == FUSED else on_factorized
             if fused is None or not fused(state, node):
                 state.nodes.append(node)
         elif node.op == "QuantizeLinear":

@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from edgevision.compress.factorized_graph import as_convolutions
 from edgevision.graph import binary, ir, numerics
 from edgevision.graph.bytesteps import along
+from edgevision.graph.factorized import factors_of
 from edgevision.graph.functions import function_of
 from edgevision.graph.geometry import window_of
 from edgevision.graph.integer import integerize
@@ -31,7 +32,7 @@ def run(model: onnx.ModelProto, *inputs: np.ndarray) -> list[np.ndarray]:
         inputs: one array for each graph input, in order.
     """
     # The reference of onnx takes no groups in a transposed convolution.
-    plain, _ = as_convolutions(model, lambda shape: not shape.transposed)
+    plain, _ = as_convolutions(model, lambda shape: not shape.transposed, fused=True)
     graph = integerize(ir.read(plain))
     values = evaluate(graph, dict(zip(graph.inputs, inputs, strict=True)))
     return [values[name] for name in graph.outputs]
@@ -174,6 +175,32 @@ def output_size(node: Node, x: tuple[int, ...], kernel: tuple[int, int]) -> tupl
     return sizes[0], sizes[1]
 
 
+def _factorized(node: Node, x: np.ndarray, *constants: np.ndarray) -> np.ndarray:
+    """Section 14; a float layer is computed the same way, without a promise of its bits."""
+    factors = factors_of(node, dict(zip(node.inputs[1:], constants, strict=True)))
+    assert factors is not None
+    outputs, rank, _ = factors.channel.shape
+    steps = x.astype(np.float64) - factors.zero
+    # Sums of byte products are exact in binary64.
+    products = np.einsum("nchw,orc->norhw", steps, factors.channel.astype(np.float64), optimize=True).astype(np.float32)
+    (down, _), (_, right) = node.attributes["row_strides"], node.attributes["column_strides"]
+    (top, _, bottom, _), (_, left, _, end) = node.attributes["row_pads"], node.attributes["column_pads"]
+    padded = np.pad(products, ((0, 0),) * 3 + ((top, bottom), (left, end)))
+    height = (padded.shape[3] - factors.rows.shape[2]) // down + 1
+    width = (padded.shape[4] - factors.columns.shape[2]) // right + 1
+    total = np.zeros((x.shape[0], outputs, height, width), np.float32) + factors.bias[:, None, None]
+    for r in range(rank):
+        taps = [factors.rows[:, r, i, None, None] * padded[:, :, r, i : i + (height - 1) * down + 1 : down]
+                for i in range(factors.rows.shape[2])]  # fmt: skip
+        lines = taps[0]
+        for tap in taps[1:]:
+            lines = lines + tap
+        for j in range(factors.columns.shape[2]):
+            tap = lines[..., j : j + (width - 1) * right + 1 : right]
+            total = total + factors.columns[:, r, j, None, None] * tap
+    return total
+
+
 def _int_conv_transpose(node: Node, x: np.ndarray) -> np.ndarray:
     steps = x.astype(np.int64) - along(np.asarray(node.attributes["x_zero"]), 4, 1)
     weight, spread = node.attributes["weight"].astype(np.int64), node.attributes["spread"]
@@ -301,6 +328,8 @@ _HANDLERS: dict[str, Any] = {
     "IntConvTranspose": _int_conv_transpose,
     "IntGemm": _int_gemm,
     "IntSquareDeform": _int_square,
+    "IntFactorizedConv": _factorized,
+    "FactorizedConv": _factorized,
     "SquareDeform": _square,
     "IntAdd": _byte_steps,
     "IntMul": _byte_steps,

@@ -1,25 +1,33 @@
 """Convolutions in factors: which and why not, before training and after, through training and compression."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from helpers.networks import as_model, digits
 from torch import nn
 
 from edgevision import recipe, zoo
+from edgevision.compress import job
 from edgevision.compress.admission import admit
 from edgevision.compress.apply import compress
 from edgevision.compress.canonical_form import canonical
 from edgevision.compress.decompose import decompose, factorized
 from edgevision.compress.factorize import alteration_of, factorize, plan, told
+from edgevision.compress.measure import measure
 from edgevision.compress.train import train
 from edgevision.compress.train_settings import TrainSettings
 from edgevision.config import read_toml
 from edgevision.errors import UsageError
+from edgevision.graph import reference
 from edgevision.graph.export import export
 from edgevision.recipe import Decompose, Factorize, FoldBatchNorm, Quantize, Recipe
 from edgevision.zoo.factorized import FACTORIZED, FactorizedConv2d
 from edgevision.zoo.weights import WeightsMeta, save_weights
+
+
+def shape_of(model) -> list[int]:
+    return [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
 
 
 def network() -> nn.Sequential:
@@ -130,16 +138,22 @@ def test_the_ledger_says_what_was_factorized_and_the_weights_are_stored_in_facto
     assert second.parameters == sum(p.numel() for p in module.parameters()) - norm + 16
 
 
-def test_a_factorized_network_is_quantised_and_what_is_left_in_float_stays_so(tmp_path):
+def test_a_factorized_network_is_quantised_and_what_is_left_in_float_stays_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "for_integers", lambda shape: True)
     module = factorize(network(), Factorize(rank=2)).eval()
     loaded = Recipe("t+q", "t", (Factorize(rank=2), FoldBatchNorm(), Quantize(calibration_images=16)))
     made = compress(as_model(module), loaded, export=export, out=tmp_path / "x", data=digits(), keep_fp=["4"],
                     sensitivity=False, evaluate_limit=20)  # fmt: skip
-    nodes = {node.name: node for node in made.graph().graph.node}
-    parts = [name for name in nodes if name == "4" or (name.startswith("4.") and "weight" not in name)]
-    readers = [nodes[name] for name in parts if nodes[name].op_type == "Conv"]
-    assert readers and all(not node.input[1].endswith(".dq") for node in readers)
-    assert not any(node.domain for node in made.graph().graph.node)
+    graph = made.graph()
+    calls = {node.name: node for node in graph.graph.node if node.domain}
+    assert "4" in calls and not calls["4"].input[1].endswith(".dq")
+    quantised = [node for name, node in calls.items() if name != "4"]
+    assert quantised and all(node.input[1] == f"{node.name}.weight.dq" for node in quantised)
+    x = np.random.default_rng(3).standard_normal(shape_of(graph)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {graph.graph.input[0].name: x})
+    np.testing.assert_allclose(reference.run(graph, x)[0], wanted, atol=0.05 * np.abs(wanted).max())
+    layers = {layer.name: layer for layer in measure(graph).layers}
+    assert all(layers[node.name].integer and layers[node.name].dtype == "int8" for node in quantised)
     assert any("factorized layers in integers" in note for note in made.info.ledger[-1].notes)
 
 
