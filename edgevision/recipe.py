@@ -33,15 +33,20 @@ class QuantizeWeights(
 class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
     """Post-training quantisation of weights and activations with NNCF on the ONNX graph."""
 
-    weight_bits: Bits = 8
+    #: Of layers but the first, the last and depthwise ones. Below 8 they are chosen layer after layer so that the layer's
+    #: output stays (`compress.reconstruct`); 4 bits are stored two to a byte.
+    weight_bits: Literal[4, 8] = 8
+    first_bits: Literal[4, 8] = 8
+    last_bits: Literal[4, 8] = 8
+    depthwise_bits: Literal[4, 8] = 8
     activation_bits: Bits = 8
     #: Symmetric per-channel weights; per-tensor activations, asymmetric where `activations` says so.
     weights: Literal["symmetric_per_channel"] = "symmetric_per_channel"
     activations: Literal["asymmetric", "symmetric"] = "asymmetric"
     calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
-    #: Activation ranges: the extremes over all calibration images, or those of least error by histogram (slower; for
+    #: Activation ranges (`compress.ranges`): the extremes over all calibration images, or by histogram (slower; for
     #: networks with outliers). Scales per channel are always extremes.
-    ranges: Literal["min_max", "histogram"] = "min_max"
+    ranges: Literal["min_max", "percentile", "mse", "kl"] = "min_max"
     #: Correct the bias of each layer for the mean error of its quantised weights.
     bias_correction: bool = True
 

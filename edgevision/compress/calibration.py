@@ -8,7 +8,7 @@ import numpy as np
 
 from edgevision.data.metric import AnySplit
 from edgevision.errors import UsageError
-from edgevision.progress import Progress
+from edgevision.progress import Progress, silent
 
 
 class Calibration:
@@ -21,7 +21,7 @@ class Calibration:
         progress: told about every image of the first pass.
     """
 
-    def __init__(self, split: AnySplit, name: str, count: int, progress: Progress) -> None:
+    def __init__(self, split: AnySplit, name: str, count: int, progress: Progress = silent) -> None:
         self._split, self._name, self._count, self._progress = split, name, count, progress
         self._reported = 0
 
