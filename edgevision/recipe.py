@@ -33,8 +33,8 @@ class QuantizeWeights(
 class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
     """Post-training quantisation of weights and activations with NNCF on the ONNX graph."""
 
-    #: Of layers but the first, the last and depthwise ones. Below 8 they are chosen layer after layer so that the layer's
-    #: output stays (`compress.reconstruct`); 4 bits are stored two to a byte.
+    #: Of layers but the first, the last and depthwise ones. Below 8, weights are chosen layer after layer so that the
+    #: layer's output stays (`compress.reconstruct`); 4 bits are stored two to a byte.
     weight_bits: Literal[4, 8] = 8
     first_bits: Literal[4, 8] = 8
     last_bits: Literal[4, 8] = 8

@@ -1,7 +1,7 @@
 """Where the values of a tensor lie, in memory that does not grow with the number of images.
 
-Bins are equally wide, from -reach to reach, and reach is a power of two: when a value falls beyond it, reach is doubled
-and neighbouring bins are added together, which is exact. So the result does not depend on how the values came in pieces.
+Bins are equally wide, from -reach to reach, and reach is a power of two: when a value falls beyond it, reach is
+doubled and neighbouring bins are added together, which is exact. So how the values came in pieces does not matter.
 """
 
 from __future__ import annotations

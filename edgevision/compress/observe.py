@@ -30,7 +30,7 @@ class Observed:
     Attributes:
         low, high: extremes of each tensor over all images, 0-d or one for each index of its axis.
         histograms: of the tensors that were to have one.
-        shifts: mean over images and pixels of each layer's output that is lost with a difference of weights, (channels,).
+        shifts: mean over images and pixels of what a difference of weights takes from a layer's output, (channels,).
         images: how many were seen.
     """
 
@@ -93,7 +93,7 @@ def observe(
 def _runs(
     graphs: list[onnx.ModelProto], names: list[str], images: Iterable[Mapping[str, np.ndarray]]
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Number of images and values of `names`, batch by batch; `graphs` take one image and, if there are two, `BATCH`."""
+    """Number of images and values of `names`, batch by batch; the first graph takes one image, a second `BATCH`."""
     single, many = session(graphs[0]), session(graphs[-1])
     size = BATCH if len(graphs) > 1 else 1
     waiting: list[Mapping[str, np.ndarray]] = []

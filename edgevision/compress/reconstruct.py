@@ -132,7 +132,7 @@ def _added(moments: _Moments | None, x: np.ndarray, y: np.ndarray) -> _Moments:
 
 
 def _replace(model: onnx.ModelProto, node: onnx.NodeProto, weight: np.ndarray, moments: _Moments, bits: int) -> None:
-    """Give `node` the weights of `bits` bits nearest to what `weight` does, and what is left of the mean to its bias."""
+    """Give `node` weights of `bits` bits that do what `weight` does, and its bias what is left of the mean."""
     parts = matrix(node, weight.astype(np.float64))
     high = 2 ** (bits - 1) - 1
     low = -127 if bits == 8 else -high - 1
@@ -154,7 +154,6 @@ def _replace(model: onnx.ModelProto, node: onnx.NodeProto, weight: np.ndarray, m
     }
     assert stored in new
     shift = np.concatenate(shifts)
-    # The bias made up for the weights of more bits, which are gone: begin with what the float layer had.
     kept = [tensor for tensor in graph.initializer if tensor.name not in new]
     del graph.initializer[:]
     graph.initializer.extend(kept)
