@@ -40,8 +40,9 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     last_bits: Literal[4, 8] = 8
     depthwise_bits: Literal[4, 8] = 8
     activation_bits: Bits = 8
-    #: Symmetric per-channel weights; per-tensor activations, asymmetric where `activations` says so.
-    weights: Literal["symmetric_per_channel"] = "symmetric_per_channel"
+    #: One scale for each output channel, or for the layer; activations have one for the tensor, but the inputs of
+    #: depthwise layers one for each channel where weights do, and are asymmetric where `activations` says so.
+    weights: Literal["symmetric_per_channel", "symmetric_per_tensor"] = "symmetric_per_channel"
     activations: Literal["asymmetric", "symmetric"] = "asymmetric"
     calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
     #: Activation ranges (`compress.ranges`): the extremes over all calibration images, or by histogram (slower; for
@@ -49,6 +50,20 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     ranges: Literal["min_max", "percentile", "mse", "kl"] = "min_max"
     #: Correct the bias of each layer for the mean error of its quantised weights.
     bias_correction: bool = True
+
+
+class Equalize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="equalize"):
+    """Cross-layer equalisation of convolutions (`compress.equalize`); needs no data."""
+
+    #: Pairs with a Clip between them are left alone, which is exact, or the Clip is made a ReLU.
+    clips: Literal["keep", "relu"] = "keep"
+
+
+class Smooth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="smooth"):
+    """Outlier channels of layer norms moved into the weights behind them (`compress.smooth`); exact."""
+
+    alpha: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
 
 
 class TrainQuantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="train_quantized"):
@@ -132,7 +147,9 @@ class Decompose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     energy: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize | Factorize | Decompose
+Step = (
+    FoldBatchNorm | QuantizeWeights | Equalize | Smooth | Quantize | TrainQuantized | Binarize | Factorize | Decompose
+)
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,7 +165,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def needs_data(self) -> bool:
         """Whether any step calibrates or trains on images."""
-        return any(isinstance(step, Quantize | TrainQuantized | Binarize) for step in self.steps)
+        return any(isinstance(step, Quantize | Smooth | TrainQuantized | Binarize) for step in self.steps)
 
     def trains(self) -> bool:
         """Whether any step changes the weights by training."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import nncf
 import onnx
-from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix, QuantizationParameters
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from edgevision.compress.activations import quantisers, set_ranges
@@ -100,6 +100,7 @@ def quantize(
 
 def _placed(model: onnx.ModelProto, images: Calibration, step: Quantize, floats: Sequence[str]) -> onnx.ModelProto:
     """`model` with quantisers where NNCF wants them, with weights quantised, and ranges of a few images."""
+    per_channel = step.weights == "symmetric_per_channel"
     preset = nncf.QuantizationPreset.MIXED if step.activations == "asymmetric" else nncf.QuantizationPreset.PERFORMANCE
     with quiet("nncf"):
         return nncf.quantize(
@@ -110,6 +111,8 @@ def _placed(model: onnx.ModelProto, images: Calibration, step: Quantize, floats:
             subset_size=len(images),
             ignored_scope=nncf.IgnoredScope(names=list(floats)) if floats else None,
             advanced_parameters=AdvancedQuantizationParameters(
+                weights_quantization_params=QuantizationParameters(per_channel=per_channel),
+                activations_quantization_params=QuantizationParameters(per_channel=None if per_channel else False),
                 disable_bias_correction=True,
                 # Our integer kernels accumulate in 32 bits and cannot saturate, so no bit is given up for it.
                 overflow_fix=OverflowFix.DISABLE,

@@ -2,9 +2,9 @@
 
 For inputs x (one row per output pixel) the squared error of a layer is a quadratic form in its weights,
 tr(D H D') with D the change of the weights and H the second moments of x. One weight after another is set to the
-integer of least error while the others stand still; so the error never rises. This is the problem of AdaRound (Nagel et al.,
-arXiv 2004.10568), which relaxes it, and of GPTQ (Frantar et al., arXiv 2210.17323), solved as in QuantEase (Behdin et
-al., arXiv 2309.01885): from moments alone, so that memory does not grow with the number of images.
+integer of least error while the others stand still; so the error never rises. This is the problem of AdaRound (Nagel et
+al., arXiv 2004.10568), which relaxes it, and of GPTQ (Frantar et al., arXiv 2210.17323), solved as in QuantEase (Behdin
+et al., arXiv 2309.01885): from moments alone, so that memory does not grow with the number of images.
 """
 
 from __future__ import annotations
