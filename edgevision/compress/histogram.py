@@ -34,9 +34,10 @@ class Histogram:
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(-low, high, 2.0**-100))
-        places = (values * np.float32(BINS / 2 / self.reach)).astype(np.float32) + np.float32(BINS // 2)
+        # Times a power of two and rounded down: exact, so that a bin is always the same two of half its width.
+        places = np.floor(values * np.float32(BINS / 2 / self.reach)).astype(np.int32) + BINS // 2
         # The largest value may lie on the upper edge.
-        places = np.minimum(places.astype(np.int32), BINS - 1)
+        places = np.minimum(places, BINS - 1)
         self.counts += np.bincount(places, minlength=BINS)
 
     def merge(self, other: Histogram) -> None:

@@ -1,6 +1,7 @@
 """Post-training quantisation of weights and activations: NNCF on the ONNX graph, result in the canonical QDQ form.
 
-NNCF decides where quantisers go and from which ranges; `canonical.py` then leaves one spelling of what it decided.
+NNCF decides where quantisers go; their ranges and the biases come from our own pass over the images (`observe`), and
+`canonical.py` leaves one spelling of it all.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ def quantize(
     keep_fp: Sequence[str] = (),
     progress: Progress = silent,
 ) -> onnx.ModelProto:
-    """Return `model` in int8 as a canonical QDQ graph (see `canonical`).
+    """Return `model` in integers as a canonical QDQ graph (see `canonical`).
 
-    Weights are int8, symmetric in [-127, 127], one scale per output channel. Activations are int8 or uint8, one scale
-    and zero point per tensor; inputs of depthwise convolutions may have one per channel. Ranges are the extremes over
-    all calibration images, or those of least error by histogram. Every Conv, Gemm, MatMul, Add, Mul and average pool
+    Weights are int8, symmetric in [-127, 127], one scale per output channel; those of 4 bits are INT4, chosen layer
+    after layer (`reconstruct`). Activations are int8 or uint8, one scale and zero point per tensor; inputs of depthwise
+    convolutions may have one per channel. Ranges are those of `ranges`, over all calibration images. Every Conv, Gemm, MatMul, Add, Mul and average pool
     gets quantised inputs; an activation function between such an operator and the next quantiser is computed in float
     between integer operators. Biases stay float32, and so do the sums `wide_sums` names.
 

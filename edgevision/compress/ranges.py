@@ -18,6 +18,8 @@ Ranges = Literal["min_max", "percentile", "mse", "kl"]
 Cost = Callable[[np.ndarray, np.ndarray, float, float, int], float]
 #: Share of the values left out on either side.
 OUTSIDE = 1e-4
+#: Share of the values that a range of least divergence holds at least.
+INSIDE = 0.99
 #: Ranges tried, as shares of the extremes.
 _SHARES = np.linspace(1.0, 0.1, 91)
 _ROUNDS = 2
@@ -76,12 +78,13 @@ def squared_error(centres: np.ndarray, counts: np.ndarray, low: float, high: flo
 def divergence(centres: np.ndarray, counts: np.ndarray, low: float, high: float, levels: int = 256) -> float:
     """Kullback-Leibler divergence of what `levels` equal steps make of the values from the values themselves.
 
+    Infinite for a range that most values lie beyond: all of them in one step would be themselves again.
     Both in the bins of the histogram: a step spreads its count evenly over those of its bins that hold something. What
     lies outside is counted at the ends of the first, and nowhere in the second.
     """
     step = (high - low) / (levels - 1)
     inside = (centres >= low - step / 2) & (centres <= high + step / 2)
-    if not inside.any():
+    if counts[inside].sum() < INSIDE * counts.sum():
         return np.inf
     seen = counts[inside].copy()
     seen[0] += counts[centres < low - step / 2].sum()
