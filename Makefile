@@ -3,6 +3,7 @@
 # make bench-tensor: the wave surrogate, dense against factorized, and against the solver; three seeds, goes on where it was.
 # make bench-arm: inner loops of the Arm kernels in llvm-mca's models; nothing is measured.
 # make bench-fpga: frames per second, cycles, DSPs and block RAMs of the FPGA engine; modelled.
+# make bench-quant: accuracy of quantising without training, ours and others'; IMAGENET=PATH of labelled photographs.
 # make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
 
 SHELL := /bin/sh
@@ -22,7 +23,7 @@ WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint bench-arm bench-cpu bench-fpga bench-tensor clean
+.PHONY: demo test lint bench-arm bench-cpu bench-fpga bench-quant bench-tensor clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -56,6 +57,11 @@ bench-fpga: $(READY)
 # Goes on where it was stopped: finished pieces stay in build/bench/surrogate.
 bench-tensor: $(READY)
 	python -m benchmarks.surrogate --work build/bench/surrogate --out build/bench/surrogate.json $(BENCH)
+
+# Goes on where it was stopped: finished pieces stay in build/bench/quant.
+bench-quant: $(RIVALS)
+	@test -n "$(IMAGENET)" || { echo "labelled photographs are needed: make bench-quant IMAGENET=path/to/imagenet-val.tar.gz"; exit 2; }
+	python -m benchmarks.quant --data imagenet:$(IMAGENET) --work build/bench/quant --out build/bench/quant.json $(BENCH)
 
 # Goes on where it was stopped: finished pieces stay in build/bench/work.
 bench-cpu: $(RIVALS)

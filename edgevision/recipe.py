@@ -33,17 +33,37 @@ class QuantizeWeights(
 class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
     """Post-training quantisation of weights and activations with NNCF on the ONNX graph."""
 
-    weight_bits: Bits = 8
+    #: Of layers but the first, the last and depthwise ones. Below 8, weights are chosen layer after layer so that the
+    #: layer's output stays (`compress.reconstruct`); 4 bits are stored two to a byte.
+    weight_bits: Literal[4, 8] = 8
+    first_bits: Literal[4, 8] = 8
+    last_bits: Literal[4, 8] = 8
+    depthwise_bits: Literal[4, 8] = 8
     activation_bits: Bits = 8
-    #: Symmetric per-channel weights; per-tensor activations, asymmetric where `activations` says so.
-    weights: Literal["symmetric_per_channel"] = "symmetric_per_channel"
+    #: One scale for each output channel, or for the layer; activations have one for the tensor, but the inputs of
+    #: depthwise layers one for each channel where weights do, and are asymmetric where `activations` says so.
+    weights: Literal["symmetric_per_channel", "symmetric_per_tensor"] = "symmetric_per_channel"
     activations: Literal["asymmetric", "symmetric"] = "asymmetric"
     calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
-    #: Activation ranges: the extremes over all calibration images, or those of least error by histogram (slower; for
+    #: Activation ranges (`compress.ranges`): the extremes over all calibration images, or by histogram (slower; for
     #: networks with outliers). Scales per channel are always extremes.
-    ranges: Literal["min_max", "histogram"] = "min_max"
+    ranges: Literal["min_max", "percentile", "mse", "kl"] = "min_max"
     #: Correct the bias of each layer for the mean error of its quantised weights.
     bias_correction: bool = True
+
+
+class Equalize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="equalize"):
+    """Cross-layer equalisation of convolutions (`compress.equalize`); needs no data."""
+
+    #: Pairs with a Clip between them are left alone, which is exact, or the Clip is made a ReLU.
+    clips: Literal["keep", "relu"] = "keep"
+
+
+class Smooth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="smooth"):
+    """Outlier channels of layer norms moved into the weights behind them (`compress.smooth`); exact."""
+
+    alpha: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
 
 
 class TrainQuantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="train_quantized"):
@@ -147,7 +167,18 @@ class PruneBlocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     feature_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
 
 
-Step = FoldBatchNorm | QuantizeWeights | Quantize | TrainQuantized | Binarize | PruneBlocks | Factorize | Decompose
+Step = (
+    FoldBatchNorm
+    | QuantizeWeights
+    | Equalize
+    | Smooth
+    | Quantize
+    | TrainQuantized
+    | Binarize
+    | PruneBlocks
+    | Factorize
+    | Decompose
+)
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -163,7 +194,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def needs_data(self) -> bool:
         """Whether any step calibrates or trains on images."""
-        return any(isinstance(step, Quantize | TrainQuantized | Binarize | PruneBlocks) for step in self.steps)
+        return any(isinstance(step, Quantize | Smooth | TrainQuantized | Binarize | PruneBlocks) for step in self.steps)
 
     def trains(self) -> bool:
         """Whether any step changes the weights by training."""

@@ -9,7 +9,17 @@ from edgevision.data.dataset import DataSet
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import Binarize, Decompose, Factorize, FoldBatchNorm, PruneBlocks, Recipe, TrainQuantized
+from edgevision.recipe import (
+    Binarize,
+    Decompose,
+    Equalize,
+    Factorize,
+    FoldBatchNorm,
+    PruneBlocks,
+    Recipe,
+    Smooth,
+    TrainQuantized,
+)
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
@@ -53,7 +63,7 @@ def admit(
 
 
 #: Steps that come before a weight is quantised.
-_BEFORE = (FoldBatchNorm, Binarize, PruneBlocks, Factorize, Decompose)
+_BEFORE = (FoldBatchNorm, Binarize, PruneBlocks, Factorize, Decompose, Equalize, Smooth)
 
 
 def _quantises(recipe: Recipe) -> bool:
@@ -76,6 +86,9 @@ def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> lis
         reasons.append(f"the recipe quantises {len(quantising)} times; a weight can be quantised once")
     if quantising and folding and max(folding) > min(quantising):
         reasons.append("the recipe folds batch norms after it quantises; folding changes the weights, so it goes first")
+    preparing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Equalize | Smooth)]
+    if preparing and (max(preparing) > min(quantising, default=-1) or min(preparing) < max(folding, default=-1)):
+        reasons.append("equalize and smooth prepare folded weights for quantising: they go between the two")
     if len(factorizing) > 1:
         reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
     if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):

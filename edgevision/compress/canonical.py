@@ -23,7 +23,7 @@
 10. Nodes are in topological order, every intermediate has a shape, node names are those of the float graph;
     `<tensor>.q` and `<tensor>.dq` name the integers of a tensor and its dequantised value; what DequantizeLinear makes
     behind a data movement keeps the tensor's own name.
-11. What was trained quantised (`graph.from_qat`) is the same at opset 21, its weights of 2 to 4 bits INT4.
+11. Weights of 2 to 4 bits (`packing`, or trained quantised: `graph.from_qat`) are INT4, and the graph of opset 21.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from edgevision.compress.incubate import pruning_stage
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
+from edgevision.compress.prepare import prepare
 from edgevision.compress.qat import QatSettings
 from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.compress.quantize import quantize
@@ -32,6 +33,7 @@ from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
 from edgevision.compress.sensitivity import rank_layers
 from edgevision.compress.session import predictor
+from edgevision.compress.strategy import strategy
 from edgevision.compress.train import train
 from edgevision.compress.train_settings import quantized_settings
 from edgevision.compress.weights import quantize_weights
@@ -41,12 +43,14 @@ from edgevision.progress import Progress
 from edgevision.recipe import (
     Binarize,
     Decompose,
+    Equalize,
     Factorize,
     FoldBatchNorm,
     PruneBlocks,
     Quantize,
     QuantizeWeights,
     Recipe,
+    Smooth,
     TrainQuantized,
 )
 from edgevision.zoo.codenet import CoDeNet
@@ -56,6 +60,10 @@ from edgevision.zoo.model import Model
 ONE_BIT = tuple(name for name in BINARY if name not in WEIGHT_BINARY)
 #: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
 NOISE_IMAGES, ACCURACY_IMAGES = 8, 256
+
+
+#: Calibration images below which the ledger warns.
+FEW_IMAGES = 16
 
 
 class ExportedGraph(Protocol):
@@ -104,6 +112,8 @@ class Job:
         self.original, facts = self.work.graph("float", lambda: self._float(model))
         self.graph, self.max_abs_error = self.original, facts.max_abs_error
         refuse_unknown(self.original.graph, self.keep_fp)
+        for line in strategy(self.original.graph, self.recipe.steps, self.keep_fp):
+            self.progress(f"plan: {line}", 1, 1)
         if self.data is not None:
             scoring_of(self.data, next(iter(self.data.splits))).refuse(
                 self._output, f"{self.model.name} on {self.data.spec}"
@@ -120,6 +130,9 @@ class Job:
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
                 continue
+            if isinstance(step, Equalize | Smooth):
+                self._prepare(position, step)
+                continue
             before = self.accuracy
             make = self._trained if isinstance(step, TrainQuantized) else self._quantised
             chosen: Sequence[Choice] = ()
@@ -131,6 +144,17 @@ class Job:
             self.graph, done = self.work.graph(f"step{position}", lambda s=step, make=make: make(s))  # type: ignore[misc]
             self.accuracy = self.measured("quantised", self.graph)
             self._record(str(type(step).__struct_config__.tag), with_choices(done, chosen), before)
+
+    def _prepare(self, position: int, step: Equalize | Smooth) -> None:
+        """Make the float graph easier to quantise; what follows is compared with the graph that this leaves."""
+        before, source = self.accuracy, self.original
+        split = self.data.split("calibration") if self.data is not None and isinstance(step, Smooth) else None
+        self.original, done = self.work.graph(
+            f"step{position}", lambda: prepare(source, step, split, progress=self.progress)
+        )
+        self.graph = self.original
+        self.accuracy = self.measured(f"step{position}", self.graph)
+        self._record(str(type(step).__struct_config__.tag), done, before)
 
     def _train(self) -> None:
         """Take the network through the stages that prune or binarise it; the float network is their teacher."""
@@ -237,14 +261,18 @@ class Job:
         if isinstance(step, Quantize) and self.data is not None:
             split = self.data.split("calibration")
             graph = quantize(self.original, step, split, keep_fp=self.keep_fp, progress=self.progress)
-            notes.append(f"calibrated on {min(step.calibration_images, len(split))} images of {self.data.spec}")
+            used = min(step.calibration_images, len(split))
+            few = "; ranges of so few may not hold for others" if used < FEW_IMAGES else ""
+            notes.append(f"calibrated on {used} images of {self.data.spec}{few}")
             notes += self.data.notes
         else:
             graph = quantize_weights(self.original, keep_fp=self.keep_fp)
         done = measure(graph)
-        count = len(quantised_layers(graph.graph))
+        layers = set(quantised_layers(graph.graph))
+        bits = Counter(4 if layer.dtype == "int4" else 8 for layer in done.layers if layer.name in layers)
+        stored = " and ".join(f"{count} with int{width}" for width, count in sorted(bits.items(), reverse=True))
         change = (
-            f"{count} of {len(done.layers)} layers with int8 weights; {100 * done.integer_share:.1f} % of the "
+            f"of {len(done.layers)} layers {stored or 'none'} weights; {100 * done.integer_share:.1f} % of the "
             "multiply-accumulates on integers"
         )
         floats = ", ".join(f"{count} {name}" for name, count in float_operators(graph.graph).items())

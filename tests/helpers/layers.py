@@ -103,10 +103,11 @@ def weighted(draw: Draw, shape: Sequence[int], integer: bool, axis: int = 0) -> 
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     if not integer:
         return [], {"w": rng.standard_normal(shape).astype(np.float32)}
-    low = draw(st.sampled_from([-127, -127, -128]))
+    # From -8 to 7 they are stored two to a byte.
+    low, high = draw(st.sampled_from([(-127, 127), (-8, 7), (-128, 127)]))
     count = shape[axis] if draw(st.booleans()) else 1
     constants = {
-        "w.i": rng.integers(low, 128, shape).astype(np.int8),
+        "w.i": rng.integers(low, high + 1, shape).astype(np.int8),
         "w.s": rng.uniform(0.005, 0.015, count).astype(np.float32),
         "w.z": np.zeros(count, np.int8),
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import arm, emit
+from edgevision.compiler.kernels import arm, emit, nibbles
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.conv import Block, column_blocks
 from edgevision.compiler.kernels.grid import Grid, pixel, pixels_per_image
@@ -28,7 +28,7 @@ class Depthwise:
     Attributes:
         channels: of input and output.
         dtype: float32, or uint8 with an int32 accumulator.
-        weights: float32, or int8 or int16 with one float32 scale per channel.
+        weights: float32, or int4 (an even number of channels), int8 or int16 with one float32 scale per channel.
         pitch, offset: elements from one input pixel to the next, and of the first.
         corrected: whether the zero-point correction of taps outside the frame is passed.
         grid: where the output pixels go, when they are not an image of their own.
@@ -88,7 +88,8 @@ class _Body:
         #: Whether multiplications of whole vectors are written out.
         self.written = spec.dtype == "float32" and arm.writes_out(simd)
         self._integer = spec.dtype != "float32"
-        self._left, self._weights, self._bias = (operands[name] for name in ("left", "weights", "bias"))
+        self._left, self._bias = operands["left"], operands["bias"]
+        self._weights = nibbles.view(operands["weights"], spec.weights)
         self._scale, self._correction = operands.get("scale"), operands.get("correction")
 
     def tile(self, line: Any, block: Block, b: Any, channel: Any, width: int) -> None:
@@ -145,7 +146,7 @@ class _Body:
         weights = []
         for kx in range(window.kernel[1]):
             tap = ky * window.kernel[1] + kx
-            weight = emit.load(self._weights, tap * spec.channels + channel, width)
+            weight = nibbles.load(self._weights, tap * spec.channels + channel, width)
             if spec.weights != "float32":
                 weight = emit.cast(weight, self._words(width) if self._integer else "float32", width)
             weights.append(emit.named(weight))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit, x86
+from edgevision.compiler.kernels import emit, nibbles, x86
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.conv import Block, column_blocks
 from edgevision.compiler.kernels.parameters import kernel, weighted
@@ -22,7 +22,7 @@ from edgevision.graph.geometry import Window
 
 @dataclass(frozen=True)
 class DepthwiseBytes:
-    """One depthwise convolution of bytes with int8 weights; fields as in `depthwise.Depthwise`.
+    """One depthwise convolution of bytes with int8 or int4 weights; fields as in `depthwise.Depthwise`.
 
     Parameters of the kernel: left, weights (`pack`), bias, scale, [zero: uint8 per channel, if a tap can leave the
     frame], extras, output.
@@ -36,6 +36,7 @@ class DepthwiseBytes:
     output_elements: int
     chain: Chain
     extras: tuple[tuple[int, str], ...] = ()
+    weights: str = "int8"
 
 
 def suits(channels: int, simd: Simd) -> bool:
@@ -61,7 +62,7 @@ def build(name: str, spec: DepthwiseBytes, simd: Simd) -> Any:
     window, group = spec.window, x86.group_of(simd)
     groups = -(-window.kernel[0] // group)
     rest = [("zero", spec.channels, "uint8")] if window.leaves_frame else []
-    weights = (groups * group * window.kernel[1] * spec.channels, "int8")
+    weights = (groups * group * window.kernel[1] * spec.channels, spec.weights)
     operands = weighted((spec.left_elements, "uint8"), weights, spec.channels, *rest)
     with kernel(name, spec, operands) as (buffers, made):
         writer = buffers.writer(pixels_per_image=window.out_height * window.out_width, images=window.images)
@@ -93,7 +94,8 @@ class _Body:
 
     def __init__(self, spec: DepthwiseBytes, simd: Simd, buffers: list[Any], writer: ChainWriter, line: Any) -> None:
         self._spec, self._simd, self._writer, self._line = spec, simd, writer, line
-        self._left, self._weights, self._bias, self._scale = buffers[:4]
+        self._left, weights, self._bias, self._scale = buffers[:4]
+        self._weights = nibbles.view(weights, spec.weights)
         self._zero = buffers[4] if len(buffers) > 4 else None
         self._group = x86.group_of(simd)
         window = spec.window
@@ -136,7 +138,7 @@ class _Body:
         weights = []
         for kx in range(window.kernel[1]):
             offset = (first // group * window.kernel[1] + kx) * spec.channels + channel
-            loaded = emit.load(self._weights, offset * group, width * group)
+            loaded = nibbles.load(self._weights, offset * group, width * group)
             weights.append(x86.operand(loaded, width, group))
         outside = None
         if self._zero is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, nibbles
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
 from edgevision.compiler.kernels.inner import k_group
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
@@ -31,7 +31,7 @@ class Gemm:
         pitch, offset: elements from one row of the left operand to the next, and of the first.
         left_elements, output_elements: sizes of the whole buffers.
         dtype: float32 or uint8 (then the accumulator is int32).
-        weights: float32, or int8 with one float32 scale per channel.
+        weights: float32, or int8 or int4 (`nibbles`) with one float32 scale per channel.
         tile: rows and vectors of the register tile (`panel.tile_shape`).
         images, rows_per_image: for operands with one value per image.
         extras: (elements, dtype) of the chain's operand buffers.
@@ -60,7 +60,7 @@ def dense_operands(spec: Any, operands: dict[str, Any], *, contiguous: bool = Tr
     """What the register tile takes of a dense kernel's operands."""
     return Operands(
         left=operands["left"],
-        weights=operands["weights"],
+        weights=nibbles.view(operands["weights"], spec.weights),
         bias=operands["bias"],
         scale=operands.get("scale"),
         integer=spec.dtype != "float32",

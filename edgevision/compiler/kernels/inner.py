@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Walk:
     """One run along k of one register tile.
 
     Attributes:
-        left, weights: buffers; the weights packed by `panel.pack` in groups of `k_group`.
+        left, weights: buffers; the weights packed by `panel.pack` in groups of `k_group`, and read by `nibbles.load`.
         integer: whether the accumulators are int32 sums of byte products.
         accumulators: one tile per vector of the panel, a row of it per row of the left operand.
         rows: which of them take part.
@@ -39,7 +39,7 @@ class Walk:
     """
 
     left: Buffer
-    weights: Buffer
+    weights: Any
     integer: bool
     panel: Panel
     accumulators: Sequence[emit.Tile]

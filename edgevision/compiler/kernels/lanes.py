@@ -10,7 +10,7 @@ import contextlib
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import arm, emit
+from edgevision.compiler.kernels import arm, emit, nibbles
 from edgevision.compiler.kernels.emit import Expr
 from edgevision.compiler.kernels.inner import Walk
 from edgevision.compiler.simd import DOT_INSTRUCTIONS, Simd
@@ -64,7 +64,7 @@ def _left(walk: Walk, simd: Simd, address: Expr, words: int) -> Expr:
 
 
 def _weights(walk: Walk, lane: Expr, width: int) -> Expr:
-    loaded = emit.load(walk.weights, lane * _bytes(walk), width * _bytes(walk))
+    loaded = nibbles.load(walk.weights, lane * _bytes(walk), width * _bytes(walk))
     if walk.integer or walk.weights.dtype == "float32":
         return emit.named(loaded)
     return emit.named(emit.cast(loaded, "float32", width))

@@ -12,7 +12,7 @@ from typing import cast
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, nibbles
 from edgevision.compiler.kernels.emit import Expr
 from edgevision.compiler.kernels.inner import Walk
 
@@ -81,7 +81,7 @@ def _steps(walk: Walk, first: Expr, groups: int) -> None:
         for vector, tile in enumerate(tiles):
             for half in (0, 1):
                 lane = walk.weight_lanes(first + group, LANES * vector + 2 * half)
-                weights = emit.named(emit.load(walk.weights, lane * GROUP, 2 * GROUP))
+                weights = emit.named(nibbles.load(walk.weights, lane * GROUP, 2 * GROUP))
                 for pair, operands in zip(pairs, left, strict=True):
                     tile.set_block(pair, half, _multiplied(tile.block(pair, half), operands[group], weights))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, nibbles
 from edgevision.compiler.kernels.emit import Expr
 from edgevision.compiler.kernels.inner import Walk
 
@@ -34,7 +34,7 @@ def _steps(walk: Walk, first: Expr, groups: int, registers: int) -> None:
     loaded = [_load(walk, walk.address(row, first * GROUP), groups, registers) for row in walk.rows]
     for group in range(groups):
         weights = [
-            _halves(emit.load(walk.weights, walk.weight_lanes(first + group, 4 * vector) * GROUP, 16))
+            _halves(nibbles.load(walk.weights, walk.weight_lanes(first + group, 4 * vector) * GROUP, 16))
             for vector in range(len(walk.panel.widths))
         ]
         for row, vector in zip(walk.rows, loaded, strict=True):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgevision.compiler.kernels import emit
+from edgevision.compiler.kernels import emit, nibbles
 from edgevision.compiler.kernels.chain import ChainWriter
 from edgevision.compiler.kernels.emit import Buffer
 
@@ -42,12 +42,14 @@ class Buffers:
 def weighted(left: tuple[int, str], weights: tuple[int, str], channels: int, *rest: Parameter) -> list[Parameter]:
     """What a kernel with weights works on; `left` and `weights` are (elements, dtype), `rest` what it reads besides.
 
+    Weights of "int4" are two to a byte (`nibbles`).
+
     >>> [name for name, _, _ in weighted((64, "uint8"), (32, "int8"), 4, ("zero", 4, "uint8"))]
     ['left', 'weights', 'bias', 'scale', 'zero']
     """
     bias = ("bias", channels, "float32" if left[1] == "float32" else "int32")
     scale = [] if weights[1] == "float32" else [("scale", channels, "float32")]
-    return [("left", *left), ("weights", *weights), bias, *scale, *rest]
+    return [("left", *left), ("weights", *nibbles.parameter(*weights)), bias, *scale, *rest]
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tvm.script.ir_builder import tirx as T
 
-from edgevision.compiler.kernels import emit, lanes, matrix, pairs, saturate, x86
+from edgevision.compiler.kernels import emit, lanes, matrix, nibbles, pairs, saturate, x86
 from edgevision.compiler.kernels.chain import ChainWriter
 from edgevision.compiler.kernels.emit import Buffer, Expr
 from edgevision.compiler.kernels.inner import Walk, k_group, loop_of
@@ -29,7 +30,7 @@ class Operands:
 
     Attributes:
         left: activations, float32 or uint8, flat.
-        weights: packed by `inner.pack`.
+        weights: packed by `inner.pack`; a view of `nibbles` where they have four bits.
         bias: int32 where the accumulator is, else float32; per channel, packed by `panel.pack_channels`; None for zero.
         scale: float32 multiplier of the accumulator per channel, packed alike; None for float32 weights.
         correction: int32 per (tap, channel), zero point times the tap's weight sum, added for a tap that falls
@@ -39,7 +40,7 @@ class Operands:
     """
 
     left: Buffer
-    weights: Buffer
+    weights: Any
     bias: Buffer | None
     scale: Buffer | None
     integer: bool
@@ -190,7 +191,7 @@ class DenseTile:
         return found
 
     def _weights(self, offset: Expr, width: int) -> Expr:
-        loaded = emit.load(self._operands.weights, offset, width * self.group)
+        loaded = nibbles.load(self._operands.weights, offset, width * self.group)
         if not self._integer:
             return emit.named(emit.cast(loaded, "float32", width) if self._scaled_float else loaded)
         if x86.group_of(self._simd):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, expand, gemm, rowdot
+from edgevision.compiler.kernels import conv, depthwise, depthwise_bytes, expand, gemm, nibbles, rowdot
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.grid import Grid
 from edgevision.compiler.kernels.inner import k_group, left_shift, pack, tile_shape
@@ -203,10 +203,13 @@ def _input(builder: Builder, node: Node, layer: Layer, *, tabled: bool = False) 
     return value if layer.integer or value.quant is None else builder.float_rows(node.inputs[0])
 
 
-def _stored(builder: Builder, layer: Layer, packed: np.ndarray, name: str) -> np.ndarray | int:
-    """Packed weights as a constant; those of one bit as bits, which become bytes when the program is opened."""
-    if layer.weight.dtype != np.int8 or layer.weight.size < FEWEST_BITS or np.abs(layer.weight).max() > 1:
-        return packed
+def _one_bit(layer: Layer) -> bool:
+    """Whether the weights, none of them more than 1, are worth a step that makes bytes of their bits."""
+    return layer.weight.dtype == np.int8 and layer.weight.size >= FEWEST_BITS and np.abs(layer.weight).max() <= 1
+
+
+def _bits(builder: Builder, packed: np.ndarray, name: str, layer: Layer) -> int:
+    """Packed weights of one bit as bits, which become bytes when the program is opened."""
     # Behind the last of K lie bytes of another row: only a weight of 0 keeps them out. Those of channels that are not
     # there are never looked at.
     whole = layer.weight[0].size % k_group(builder.simd, integer=layer.integer) == 0
@@ -241,14 +244,13 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
     table = None if value.table is None else finish.tail.extra(value.table)
     images = builder.extent(node.outputs[0]).images
     dtype = "uint8" if layer.integer else "float32"
-    weights = "float32" if layer.scale is None else "int8"
     shift = 0 if channels == 1 else left_shift(builder.simd)
     bias = shifted_bias(layer, layer.weight, layer.bias, shift)
     matrix = layer.weight.reshape(channels, depth)
     if channels == 1:
         spec: Any = rowdot.RowDot(
-            rows, depth, dtype, weights, value.pitch, value.offset, builder.elements(value), finish.elements,
-            finish.chain, finish.tail.shapes(), images,
+            rows, depth, dtype, str(layer.weight.dtype), value.pitch, value.offset, builder.elements(value),
+            finish.elements, finish.chain, finish.tail.shapes(), images,
         )  # fmt: skip
         packed = rowdot.pack(matrix.reshape(-1), builder.simd, integer=layer.integer)
         constants = [packed, bias] + ([layer.scale.astype(np.float32)] if layer.scale is not None else [])
@@ -256,12 +258,15 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
     else:
         simd = builder.simd
         tile = tile_shape(simd, rows, channels, integer=layer.integer)
+        one_bit = _one_bit(layer)
+        weights = "int8" if one_bit else nibbles.stored_as(layer.weight, simd)
         spec = gemm.Gemm(
             rows, depth, channels, dtype, weights, tile, value.pitch, value.offset, builder.elements(value),
             finish.elements, finish.chain, finish.tail.shapes(), images, table, _full_range(layer),
         )  # fmt: skip
         packed = pack(simd, matrix, tile[1], integer=layer.integer)
-        constants = [_stored(builder, layer, packed, node.name), *_dense_constants(layer, bias, simd.lanes, tile[1])]
+        stored = _bits(builder, packed, node.name, layer) if one_bit else nibbles.pack(packed, weights)
+        constants = [stored, *_dense_constants(layer, bias, simd.lanes, tile[1])]
         finish.call("gemm", gemm.build, spec, constants, value.storage)
     finish.done()
 
@@ -287,16 +292,18 @@ def emit_conv(
         pixel_pitch, channel_pitch, image_pitch = value.pitch, 1, x[2] * x[3] * value.pitch
     tile = tile_shape(simd, window.out_width, group_channels, integer=layer.integer)
     corrected = bool(layer.integer and window.leaves_frame and int(layer.x_zero) != left_shift(simd))
+    weights = nibbles.stored_as(layer.weight, simd)
     for index in range(layer.group):
         rows = slice(index * group_channels, (index + 1) * group_channels)
         chain = finish.chain if layer.group == 1 else finish.group_chain(index * group_channels)
         spec = conv.Conv(
             window, depth, group_channels, "uint8" if layer.integer else "float32",
-            "float32" if layer.scale is None else "int8", tile, pixel_pitch, channel_pitch, image_pitch,
+            weights, tile, pixel_pitch, channel_pitch, image_pitch,
             value.offset + index * depth * channel_pitch, builder.elements(value), finish.elements, chain,
             finish.tail.shapes(), corrected, _full_range(layer), grid,
         )  # fmt: skip
         constants = _conv_constants(layer, layer.weight[rows], layer.bias[rows], rows, simd, tile[1], corrected)
+        constants[0] = nibbles.pack(constants[0], weights)
         finish.call("conv", conv.build, spec, constants, value.storage, share / layer.group)
     finish.done()
 
@@ -333,12 +340,13 @@ def emit_depthwise(
         _depthwise_bytes(builder, layer, layer.scale, window, finish, value)
         return
     corrected = bool(layer.integer and window.leaves_frame and np.any(layer.x_zero))
+    weights = _depthwise_weights(layer, builder)
     spec = depthwise.Depthwise(
-        window, channels, "uint8" if layer.integer else "float32", str(layer.weight.dtype), value.pitch, value.offset,
+        window, channels, "uint8" if layer.integer else "float32", weights, value.pitch, value.offset,
         builder.elements(value), finish.elements, finish.chain, finish.tail.shapes(), corrected, grid,
     )  # fmt: skip
     taps = np.ascontiguousarray(layer.weight.reshape(channels, -1).T)
-    constants = [taps, shifted_bias(layer, layer.weight, layer.bias)]
+    constants = [nibbles.pack(taps, weights), shifted_bias(layer, layer.weight, layer.bias)]
     if layer.scale is not None:
         constants.append(layer.scale.astype(np.float32))
     if corrected:
@@ -347,16 +355,22 @@ def emit_depthwise(
     finish.done()
 
 
+def _depthwise_weights(layer: Layer, builder: Builder) -> str:
+    """As `nibbles.stored_as`; a single last channel would end in the middle of a byte."""
+    even = layer.weight.shape[0] % 2 == 0
+    return nibbles.stored_as(layer.weight, builder.simd) if even else str(layer.weight.dtype)
+
+
 def _depthwise_bytes(
     builder: Builder, layer: Layer, scale: np.ndarray, window: Window, finish: Finish, value: Value
 ) -> None:
-    channels = layer.weight.shape[0]
+    channels, weights = layer.weight.shape[0], _depthwise_weights(layer, builder)
     spec = depthwise_bytes.DepthwiseBytes(
         window, channels, value.pitch, value.offset, builder.elements(value), finish.elements, finish.chain,
-        finish.tail.shapes(),
+        finish.tail.shapes(), weights,
     )  # fmt: skip
     constants = [
-        depthwise_bytes.pack(layer.weight[:, 0], builder.simd),
+        nibbles.pack(depthwise_bytes.pack(layer.weight[:, 0], builder.simd), weights),
         shifted_bias(layer, layer.weight, layer.bias),
         np.broadcast_to(scale, (channels,)).astype(np.float32),
     ]
