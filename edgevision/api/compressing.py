@@ -33,6 +33,7 @@ def compress(
     max_minutes: float | None = None,
     epochs: int | None = None,
     sensitivity: bool = True,
+    full_sensitivity: bool = False,
     limit: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -55,6 +56,7 @@ def compress(
         max_minutes: time for that and for the sensitivity ranking.
         epochs: of each step that trains; the recipe's without it.
         sensitivity: rank the layers by what quantising them costs.
+        full_sensitivity: blocks too, each also quantised alone, and the accuracy of all; slow.
         limit: test images to measure accuracy on; all without it.
 
     Raises:
@@ -91,6 +93,7 @@ def compress(
         keep_fp=keep_fp,
         max_drop=max_drop,
         sensitivity=sensitivity,
+        full_sensitivity=full_sensitivity,
         max_minutes=max_minutes,
         evaluate_limit=limit,
         seed=seed,

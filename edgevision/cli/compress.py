@@ -25,6 +25,7 @@ from edgevision.cli import options
 @click.option("--max-minutes", type=click.FloatRange(0), help="Time for --max-drop and the sensitivity ranking.")
 @click.option("--epochs", type=click.IntRange(1), help="Of each step that trains.  [default: the recipe's]")
 @click.option("--no-sensitivity", is_flag=True, help="Do not rank the layers by what quantising them costs.")
+@click.option("--full-sensitivity", is_flag=True, help="Rank blocks too, alone in float and alone quantised; slow.")
 @click.option("--limit", type=click.IntRange(1), help="Test images to measure accuracy on.  [default: all]")
 @options.command
 def command(
@@ -40,6 +41,7 @@ def command(
     max_minutes: float | None,
     epochs: int | None,
     no_sensitivity: bool,
+    full_sensitivity: bool,
     limit: int | None,
 ) -> None:
     """Make a network small by a recipe; writes the ONNX graph, the ledger and the ranking of its layers."""
@@ -52,8 +54,8 @@ def command(
         made = api.compress(
             model, recipe, data=data, out=settings.out, weights=weights, random_weights=random_weights,
             image_size=image_size, keep_fp=keep_fp, max_drop=max_drop, max_minutes=max_minutes, epochs=epochs,
-            sensitivity=not no_sensitivity, limit=limit, seed=settings.seed, resume=settings.resume,
-            overwrite=settings.overwrite, command=settings.typed, progress=progress,
+            sensitivity=not no_sensitivity, full_sensitivity=full_sensitivity, limit=limit, seed=settings.seed,
+            resume=settings.resume, overwrite=settings.overwrite, command=settings.typed, progress=progress,
         )  # fmt: skip
     info = made.info
     rows = [
@@ -64,12 +66,15 @@ def command(
     headings = ("step", "what changed", "parameters", "MACs", "weights", f"{info.metric} before, %", "after, %")
     console.table(made.folder.name, headings, rows, left=2)
     worst = [layer for layer in info.sensitivity if layer.keep_fp]
+    for kind, rows in (("Blocks", [block for block in info.blocks if block.keep_fp]), ("Layers", worst)):
+        if rows:
+            console.say(f"{kind} that hurt most when quantised:")
+        for row in rows:
+            points = f", {row.metric_gain:+.2f} points" if row.metric_gain is not None else ""
+            alone = f"; {row.alone_sqnr_db:.1f} dB when quantised alone" if row.alone_sqnr_db is not None else ""
+            console.say(f"  {row.layer}: {row.sqnr_gain_db:+.2f} dB{points} when left in float{alone}")
     if worst:
-        console.say("Layers that hurt most when quantised:")
-        for layer in worst:
-            points = f", {layer.metric_gain:+.2f} points" if layer.metric_gain is not None else ""
-            console.say(f"  {layer.layer}: {layer.sqnr_gain_db:+.2f} dB{points} when left in float")
-        console.say("To leave them in float add: " + " ".join(layer.keep_fp or "" for layer in worst))
+        console.say("To leave the layers in float add: " + " ".join(layer.keep_fp or "" for layer in worst))
     console.say(str(made.folder))
     console.result(
         {

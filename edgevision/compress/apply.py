@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 
 from edgevision.compress.admission import admit
-from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo, LayerSensitivity
+from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo
 from edgevision.compress.identity import key_of, versions
 from edgevision.compress.job import ExportedGraph, Job
 from edgevision.compress.layers import quantised_operators
 from edgevision.compress.search import Outcome
+from edgevision.compress.sensitivity import Ranking
 from edgevision.compress.work import Work
 from edgevision.data.metric import AnySet
 from edgevision.errors import AccuracyMissed
@@ -34,6 +35,7 @@ def compress(
     keep_fp: Sequence[str] = (),
     max_drop: float | None = None,
     sensitivity: bool = True,
+    full_sensitivity: bool = False,
     max_minutes: float | None = None,
     evaluate_limit: int | None = None,
     seed: int = 0,
@@ -53,6 +55,7 @@ def compress(
         keep_fp: nodes to leave in float.
         max_drop: accuracy points that may be lost; layers go back into float, the most sensitive first, until it holds.
         sensitivity: rank the layers by what quantising them costs.
+        full_sensitivity: rank blocks too, each also quantised alone, and measure the accuracy of all.
         max_minutes: time for ranking and for holding the accuracy, together.
         evaluate_limit: test images to measure accuracy on; all when None.
         seed: of the steps that train; recorded. Nothing else here draws random numbers that are not fixed.
@@ -83,19 +86,18 @@ def compress(
     job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed)
     job.apply_steps()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf
-    ranking = job.rank(deadline) if sensitivity or max_drop is not None else ()
+    asked = sensitivity or full_sensitivity or max_drop is not None
+    ranking = job.rank(deadline, full=full_sensitivity) if asked else Ranking()
     operators = len(quantised_operators(job.graph.graph))
-    outcome = job.hold(max_drop, ranking, deadline) if max_drop is not None else None
+    outcome = job.hold(max_drop, ranking.layers, deadline) if max_drop is not None else None
     result = _write(job, ranking, out, seed=seed, overwrite=overwrite, command=command)
     Work.remove_all(out)
     if outcome is not None and not outcome.met:
-        raise _missed(job, outcome, len(ranking), operators, out, max_drop or 0.0)
+        raise _missed(job, outcome, len(ranking.layers), operators, out, max_drop or 0.0)
     return result
 
 
-def _write(
-    job: Job, ranking: tuple[LayerSensitivity, ...], out: Path, *, seed: int, overwrite: bool, command: str
-) -> Compressed:
+def _write(job: Job, ranking: Ranking, out: Path, *, seed: int, overwrite: bool, command: str) -> Compressed:
     """Write `model.onnx` and `compressed.json` aside and rename the folder into place."""
     model, data = job.model, job.data
     with folder_aside(out, overwrite=overwrite) as folder:
@@ -110,7 +112,8 @@ def _write(
             provenance=model.provenance,
             classes=model.classes or (data.classes if data else ()),
             ledger=tuple(job.ledger),
-            sensitivity=ranking,
+            sensitivity=ranking.layers,
+            blocks=ranking.blocks,
             keep_fp=job.keep_fp,
             data=data.spec if data else "",
             data_sha256=data.sha256 if data else None,

@@ -21,6 +21,8 @@ from edgevision.compress.factorize import plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
 from edgevision.compress.fold import fold_batch_norm
+from edgevision.compress.identity import versions
+from edgevision.compress.kept_rows import KeptRows
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
@@ -29,7 +31,7 @@ from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.compress.quantize import quantize
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
-from edgevision.compress.sensitivity import rank_layers
+from edgevision.compress.sensitivity import Ranking, rank
 from edgevision.compress.session import predictor
 from edgevision.compress.train import train
 from edgevision.compress.train_settings import quantized_settings
@@ -52,8 +54,8 @@ from edgevision.zoo.model import Model
 
 #: Binary layers of one-bit operands.
 ONE_BIT = tuple(name for name in BINARY if name not in WEIGHT_BINARY)
-#: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
-NOISE_IMAGES, ACCURACY_IMAGES = 8, 256
+#: Images the sensitivity of a layer is taken from: for the output's noise, quick and full, and for its accuracy.
+NOISE_IMAGES, FULL_NOISE_IMAGES, ACCURACY_IMAGES = 8, 32, 256
 
 
 class ExportedGraph(Protocol):
@@ -276,29 +278,38 @@ class Job:
         count = len(self._scoring or ())
         return min(count, self.evaluate_limit or count)
 
-    def rank(self, deadline: float) -> tuple[LayerSensitivity, ...]:
+    def rank(self, deadline: float, *, full: bool = False) -> Ranking:
         """Sensitivity of each quantised operator; empty when nothing is quantised or there are no images."""
         if self.data is None or "calibration" not in self.data.splits or not quantised_operators(self.graph.graph):
-            return ()
+            return Ranking()
         if any(isinstance(step, TrainQuantized) for step in self.recipe.steps):
             # A layer trained in few bits has no float twin to be compared with.
-            return ()
-        images = np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=NOISE_IMAGES)])
-        macs = {layer.name: layer.macs for layer in measure(self.graph).layers}
-
-        def accuracy(name: str, graph: onnx.ModelProto) -> float:
-            return self.measured(name, graph, ACCURACY_IMAGES) or 0.0
-
-        return rank_layers(
+            return Ranking()
+        images = self.noise_images(FULL_NOISE_IMAGES if full else NOISE_IMAGES)
+        scoring, count = self._scoring, min(ACCURACY_IMAGES, self.evaluated_images)
+        return rank(
             self.graph,
             self.original,
             images,
-            macs=macs,
-            evaluate=accuracy if "test" in self.data.splits else None,
+            macs={layer.name: layer.macs for layer in measure(self.graph).layers},
+            full=full,
+            classes=self.metric == "top-1",
+            evaluate=(lambda predict: score(scoring, predict, limit=count).percent) if scoring else None,
             deadline=deadline,
-            rows=self.rows,
+            rows=KeptRows.of((self.graph, self.original), images, *self._measured_on, str(count)),
             progress=self.progress,
         )
+
+    def noise_images(self, count: int) -> np.ndarray:
+        """The first `count` calibration images, float32 (N, C, H, W)."""
+        assert self.data is not None
+        return np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=count)])
+
+    @property
+    def _measured_on(self) -> tuple[str, ...]:
+        """What figures depend on besides graphs and images."""
+        data = self.data
+        return (data.spec, str(data.sha256), str(data.preprocessing), str(versions())) if data else ()
 
     def hold(self, max_drop: float, ranking: Sequence[LayerSensitivity], deadline: float) -> Outcome:
         """Put layers back into float until at most `max_drop` points are lost; the ledger says which."""

@@ -94,6 +94,7 @@ class Network(msgspec.Struct, frozen=True):
     export_max_abs_error: float | None
     versions: dict[str, str]
     command: str
+    blocks: tuple[LayerSensitivity, ...] = ()
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -339,4 +340,5 @@ def _network(network: Compressed) -> Network:
         export_max_abs_error=info.export_max_abs_error,
         versions=info.versions,
         command=info.command,
+        blocks=info.blocks,
     )

@@ -104,6 +104,10 @@ def make_network(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"
         )
         for i in range(5)
     )
+    block = LayerSensitivity(
+        "stages.0.0", 10_000_000, 34.0, 4.7, 0.4, f"--keep-fp {layer}0 --keep-fp {layer}1", kl_gain=0.012,
+        alone_sqnr_db=35.5, alone_kl=0.004, metric_loss=0.2, operators=9,
+    )  # fmt: skip
     quantized = name_recipe != "fp32"
     info = CompressedInfo(
         schema="edgevision.compressed/1",
@@ -116,6 +120,7 @@ def make_network(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"
         classes=classes,
         ledger=(entry, quantize) if quantized else (entry,),
         sensitivity=worst if quantized else (),
+        blocks=(block,) if quantized else (),
         keep_fp=(),
         data="digits",
         data_sha256="0" * 64,
