@@ -62,6 +62,46 @@ class LayerSensitivity(msgspec.Struct, frozen=True):
     operators: int = 1
 
 
+class MixedPoint(msgspec.Struct, frozen=True):
+    """One assignment of bits to layers, measured.
+
+    Attributes:
+        cost: in the units of `MixedSearch.basis`.
+        weight_bytes: of its graph, as in the ledger.
+        noise_db: sum over the layers of noise over signal, each quantised alone; what the integer programme bounds.
+        bits: of each quantised operator: 4, 8, or 32 for float.
+    """
+
+    name: str
+    accuracy: float
+    cost: float
+    weight_bytes: int
+    noise_db: float
+    bits: dict[str, int]
+
+
+class MixedSearch(msgspec.Struct, frozen=True):
+    """A search for bits layer by layer.
+
+    Attributes:
+        minimise: bytes or latency.
+        basis: what costs are: stored bytes, measured times or modelled work.
+        target: accuracy that was to be reached, in percent.
+        met: whether `best` reaches it.
+        best: name of the point that was written.
+        points: all that were measured, in order.
+        finished: false when the time was up first.
+    """
+
+    minimise: str
+    basis: str
+    target: float
+    met: bool
+    best: str
+    points: tuple[MixedPoint, ...]
+    finished: bool = True
+
+
 class CompressedInfo(msgspec.Struct, frozen=True):
     """Everything about a compressed network but its graph (`compressed.json`)."""
 
@@ -89,6 +129,8 @@ class CompressedInfo(msgspec.Struct, frozen=True):
     metric: Metric = "top-1"
     #: Blocks of layers, ranked as `sensitivity` ranks layers; empty but of a full ranking.
     blocks: tuple[LayerSensitivity, ...] = ()
+    #: How bits were chosen layer by layer, where they were.
+    mixed: MixedSearch | None = None
 
 
 @dataclass(frozen=True)

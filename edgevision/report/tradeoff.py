@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edgevision.compress.compressed import Compressed, LayerSensitivity, LedgerEntry
+from edgevision.compress.compressed import Compressed, LayerSensitivity, LedgerEntry, MixedSearch
 from edgevision.data.metric import Metric
 from edgevision.errors import UsageError
 from edgevision.profile.profile import EngineProfile, Profile, StepProfile
@@ -95,6 +95,7 @@ class Network(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     command: str
     blocks: tuple[LayerSensitivity, ...] = ()
+    mixed: MixedSearch | None = None
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -341,4 +342,5 @@ def _network(network: Compressed) -> Network:
         versions=info.versions,
         command=info.command,
         blocks=info.blocks,
+        mixed=info.mixed,
     )
