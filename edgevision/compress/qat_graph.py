@@ -91,7 +91,7 @@ class QatGraph(nn.Module):
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
 
         def put(name: str, array: np.ndarray) -> None:
-            constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
+            constants[name].CopyFrom(numpy_helper.from_array(np.array(array, order="C"), name))
 
         for node in model.graph.node:
             key = self._places.get(node.output[0])

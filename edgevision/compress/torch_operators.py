@@ -89,6 +89,12 @@ def _layer_norm(inputs: Sequence[Value], attributes: Attributes) -> list[Value]:
     return [F.layer_norm(x, gamma.shape, gamma, beta, attributes.get("epsilon", 1e-5))]
 
 
+def _batch_norm(inputs: Sequence[Value], attributes: Attributes) -> list[Value]:
+    """As an affine map, with the statistics it was exported with."""
+    x, gamma, beta, mean, variance = (real(value) for value in inputs)
+    return [F.batch_norm(x, mean, variance, gamma, beta, eps=attributes.get("epsilon", 1e-5))]
+
+
 def _moved(change: Callable[..., Tensor]) -> Operator:
     """An operator that moves values as they are, steps too where one scale counts for all."""
 
@@ -188,6 +194,7 @@ OPERATORS: dict[str, Operator] = {
     "HardSwish": _elementwise(F.hardswish),
     "Softmax": lambda inputs, attributes: [real(inputs[0]).softmax(attributes.get("axis", -1))],
     "LayerNormalization": _layer_norm,
+    "BatchNormalization": _batch_norm,
     "GlobalAveragePool": lambda inputs, attributes: [real(inputs[0]).mean((2, 3), keepdim=True)],
     "AveragePool": _average,
     "ReduceMean": _mean,
