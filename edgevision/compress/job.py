@@ -25,11 +25,11 @@ from edgevision.compress.few_bits import in_four_bits
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.identity import versions
 from edgevision.compress.kept_rows import KeptRows
+from edgevision.compress.layer_noise import noise_alone
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
 from edgevision.compress.mixed import Search, options_of
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
-from edgevision.compress.probe import Probe
 from edgevision.compress.quantize import quantize
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
@@ -328,7 +328,11 @@ class Job:
         before, began = self.accuracy, time.monotonic()
         images = self.noise_images(FULL_NOISE_IMAGES)
         four, _ = self.work.graph("four", lambda: (in_four_bits(self.graph, images), Facts()))
-        noise = {8: self._alone(self.graph, images, deadline), 4: self._alone(four, images, deadline)}
+        operators, layers = quantised_operators(self.graph.graph), quantised_layers(four.graph)
+        noise = {
+            bits: noise_alone(graph, self.original, images, names, deadline=deadline, progress=self.progress)
+            for bits, graph, names in ((8, self.graph, operators), (4, four, layers))
+        }
         found = costs(self.graph, step.minimise, times)
         search = Search(
             self.graph, four, self.original, options_of(noise, found, step.bits),
@@ -339,7 +343,7 @@ class Job:
         self.graph, self.accuracy = search.graph_of(best.bits), best.accuracy
         floats = tuple(name for name, bits in best.bits.items() if bits == FLOAT)
         self.keep_fp = (*self.keep_fp, *floats)
-        weighted = {layer: best.bits[layer] for layer in quantised_layers(four.graph) if layer in best.bits}
+        weighted = {layer: best.bits[layer] for layer in layers if layer in best.bits}
         counts = ", ".join(
             f"{sum(b == bits for b in weighted.values())} {'in float' if bits == FLOAT else f'of {bits} bits'}"
             for bits in sorted(set(weighted.values()))
@@ -352,20 +356,6 @@ class Job:
             minimise=step.minimise, basis=found.basis, target=search.target, met=best.accuracy >= search.target,
             best=best.name, points=tuple(search.points), finished=search.finished,
         )  # fmt: skip
-
-    def _alone(self, graph: onnx.ModelProto, images: np.ndarray, deadline: float) -> dict[str, float]:
-        """Noise over signal at the output with each layer of `graph` quantised alone."""
-        names = quantised_operators(graph.graph)
-        probe, rows = Probe(graph, self.original, images, names), KeptRows.of((graph, self.original), images, "alone")
-        found: dict[str, float] = {}
-        for done, name in enumerate(names):
-            if time.monotonic() > deadline:
-                break
-            others = [other for other in names if other != name]
-            decibels = rows.get(name, lambda floats=others: probe.noise(floats).sqnr_db)  # type: ignore[misc]
-            found[name] = 10 ** (-decibels / 10)
-            self.progress("sensitivity alone", done + 1, len(names), name)
-        return found
 
     def refuse_constant_metric(self) -> None:
         """Raise where the accuracy does not depend on what the network answers, so that no bound on it means anything.

@@ -42,7 +42,7 @@ class QatGraph(nn.Module):
 
     def __init__(self, quantised: onnx.ModelProto, settings: QatSettings) -> None:
         super().__init__()
-        _refuse(quantised)
+        refuse_untrainable(quantised)
         self.settings, self._model = settings, quantised
         self._index = Index.of(quantised.graph)
         self.weights, self.quantizers = nn.ModuleDict(), nn.ModuleDict()
@@ -214,7 +214,12 @@ def _dequantised(node: onnx.NodeProto, index: Index) -> np.ndarray:
     return (away * scale.reshape(shape)).astype(np.float32)
 
 
-def _refuse(model: onnx.ModelProto) -> None:
+def refuse_untrainable(model: onnx.ModelProto) -> None:
+    """Raise unless every operator of `model`, quantised or not, can be trained through.
+
+    Raises:
+        Unsupported: with each that cannot, or a batch of one image built into the graph.
+    """
     known = (*OPERATORS, *_QUANTISERS)
     reasons = [f"{node.name}: {node.op_type}" for node in model.graph.node if node.op_type not in known or node.domain]
     if rebatched(model, 2) is None:

@@ -55,8 +55,8 @@ class ActivationSteps(nn.Module):
 
     low: Tensor
     high: Tensor
-    fixed_scale: Tensor
-    zero: Tensor
+    first_scale: Tensor
+    first_zero: Tensor
 
     def __init__(self, scale: np.ndarray, zero_point: np.ndarray, ranges: Ranges) -> None:
         super().__init__()
@@ -64,18 +64,32 @@ class ActivationSteps(nn.Module):
         self.least, self.most = (0, 255) if zero_point.dtype == np.uint8 else (-128, 127)
         first = torch.from_numpy(np.array(scale, np.float32).reshape(scale.shape if scale.size > 1 else ()))
         zero = torch.from_numpy(np.array(zero_point, np.float32).reshape(first.shape))
-        self.symmetric = bool((zero == (0 if self.least else self.least)).all())
-        self.register_buffer("fixed_scale", first)
-        self.register_buffer("zero", zero)
-        self.register_buffer("low", (self.least - zero) * first)
+        self.symmetric = bool((zero == 0).all())
+        self.register_buffer("first_scale", first)
+        self.register_buffer("first_zero", zero)
+        self.register_buffer("low", -self.most * first if self.symmetric else (self.least - zero) * first)
         self.register_buffer("high", (self.most - zero) * first)
         self.log_scale = nn.Parameter(first.log()) if ranges == "learned" else None
         self._pending: tuple[Tensor, Tensor] | None = None
 
     def scale(self) -> Tensor:
         """What a step stands for, 0-d or (C,)."""
-        # A copy, because the range moves before the gradient is taken.
-        return self.fixed_scale.clone() if self.log_scale is None else self.log_scale.exp()
+        if self.log_scale is not None:
+            return self.log_scale.exp()
+        if self.ranges == "fixed":
+            return self.first_scale
+        if self.symmetric:
+            reach = self.high if self.least == 0 else torch.maximum(-self.low, self.high)
+            return (reach / self.most).clamp_min(_SMALLEST)
+        return ((self.high - self.low) / (self.most - self.least)).clamp_min(_SMALLEST)
+
+    @property
+    def zero(self) -> Tensor:
+        """The step that means zero, whole, in the shape of the scale."""
+        if self.ranges != "moving" or self.symmetric:
+            return self.first_zero
+        # From the range each time: a running mean of whole numbers would be none.
+        return (self.least - self.low / self.scale()).round().clamp(self.least, self.most)
 
     def forward(self, x: Tensor) -> Steps:
         """Steps of `x`, rounded to even; the gradient of clipping alone."""
@@ -87,7 +101,7 @@ class ActivationSteps(nn.Module):
         """Note the extremes of a batch, where the range follows them."""
         if self.ranges != "moving":
             return
-        axes = [at for at in range(x.ndim) if at != 1] if self.fixed_scale.ndim else list(range(x.ndim))
+        axes = [at for at in range(x.ndim) if at != 1] if self.first_scale.ndim else list(range(x.ndim))
         low, high = x.detach().amin(axes), x.detach().amax(axes)
         if self._pending is not None:
             low, high = torch.minimum(low, self._pending[0]), torch.maximum(high, self._pending[1])
@@ -110,12 +124,6 @@ class ActivationSteps(nn.Module):
             )
         self.low.lerp_(low.clamp_max(0), momentum)
         self.high.lerp_(high.clamp_min(0), momentum)
-        if self.symmetric:
-            reach = self.high if self.least == 0 else torch.maximum(-self.low, self.high)
-            self.fixed_scale.copy_((reach / self.most).clamp_min(_SMALLEST))
-            return
-        self.fixed_scale.copy_(((self.high - self.low) / (self.most - self.least)).clamp_min(_SMALLEST))
-        self.zero.copy_((self.least - self.low / self.fixed_scale).round().clamp(self.least, self.most))
 
 
 class WeightSteps(nn.Module):

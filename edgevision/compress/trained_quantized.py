@@ -15,7 +15,7 @@ from torch import nn
 from edgevision.compress.measure import measure
 from edgevision.compress.qat import QatSettings
 from edgevision.compress.qat_codenet import quantised_codenet
-from edgevision.compress.qat_graph import QatGraph
+from edgevision.compress.qat_graph import QatGraph, refuse_untrainable
 from edgevision.compress.quantize import quantize
 from edgevision.compress.train import train
 from edgevision.compress.train_settings import TrainSettings, quantized_settings
@@ -76,6 +76,7 @@ class Training:
             Unsupported: the graph cannot be quantised, or has operators that cannot be trained through.
         """
         began, count = time.monotonic(), self.step.calibration_images
+        refuse_untrainable(original)
         eight = quantize(
             original, Quantize(calibration_images=count), self.data.split("calibration"), keep_fp=keep_fp,
             progress=self.progress,
