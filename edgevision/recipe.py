@@ -66,8 +66,24 @@ class Smooth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     calibration_images: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
 
 
+class MixedPrecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mixed_precision"):
+    """Behind `Quantize`: the bits of each layer's weights that cost least while accuracy stays within a bound.
+
+    Widths are those with bytes and kernels of their own. Weights of 2 and 3 bits are stored in 4, of 5 to 7 in 8, and
+    layers of one bit have to be trained (`Binarize`): none of them is offered.
+    """
+
+    bits: tuple[Literal[4, 8, 32], ...] = (4, 8, 32)
+    minimise: Literal["bytes", "latency"] = "bytes"
+    #: Points of accuracy that may be lost, where --max-drop does not say.
+    max_drop: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+
+
 class TrainQuantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="train_quantized"):
-    """Quantisation-aware training from the network's weights, for networks of the integer engine (CoDeNet)."""
+    """Quantisation-aware training from the network's weights, batch norms folded.
+
+    CoDeNet trains in the arithmetic of the integer engine; any other network as the graph that `Quantize` makes of it.
+    """
 
     weight_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 4
     #: Of the layer that reads the image.
@@ -173,6 +189,7 @@ Step = (
     | Equalize
     | Smooth
     | Quantize
+    | MixedPrecision
     | TrainQuantized
     | Binarize
     | PruneBlocks
@@ -218,6 +235,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 step = msgspec.structs.replace(step, epochs=epochs)
             steps.append(step)
         return msgspec.structs.replace(self, steps=tuple(steps))
+
+    def minimising(self, what: Literal["bytes", "latency"]) -> Recipe:
+        """The same with `what` made least by the step that chooses bits.
+
+        Raises:
+            UsageError: no step does.
+        """
+        if not any(isinstance(step, MixedPrecision) for step in self.steps):
+            raise UsageError(
+                f"recipe '{self.name}' chooses no bits", fix="leave out --minimise; the recipe 'mixed' takes it"
+            )
+        replace = msgspec.structs.replace
+        steps = (replace(step, minimise=what) if isinstance(step, MixedPrecision) else step for step in self.steps)
+        return replace(self, steps=tuple(steps))
 
     @property
     def before_training(self) -> Factorize | None:

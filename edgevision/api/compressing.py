@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgevision.api.step_times import step_times
 from edgevision.api.subject import built_in_data, refuse_other_data, side_for
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
@@ -32,7 +33,9 @@ def compress(
     max_drop: float | None = None,
     max_minutes: float | None = None,
     epochs: int | None = None,
+    minimise: Literal["bytes", "latency"] | None = None,
     sensitivity: bool = True,
+    full_sensitivity: bool = False,
     limit: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -52,9 +55,12 @@ def compress(
         random_weights: use none, to look at size and speed alone.
         keep_fp: layers to leave in float.
         max_drop: points of accuracy that may be lost; more layers go back to float until it holds.
-        max_minutes: time for that and for the sensitivity ranking.
+        max_minutes: time for that, for choosing bits and for the sensitivity ranking.
         epochs: of each step that trains; the recipe's without it.
+        minimise: what a recipe that chooses bits makes least; the recipe's without it. Latency is that of the newest
+            profile in `out` that timed the network as fp32 and w8a8 there, and modelled without one.
         sensitivity: rank the layers by what quantising them costs.
+        full_sensitivity: blocks too, each also quantised alone, and the accuracy of all; slow.
         limit: test images to measure accuracy on; all without it.
 
     Raises:
@@ -72,6 +78,8 @@ def compress(
     chosen = recipes.load(recipe)
     if epochs is not None:
         chosen = chosen.trained_for(epochs)
+    if minimise is not None:
+        chosen = chosen.minimising(minimise)
     if data:
         known_data(data)
     workspace = Workspace(Path(out))
@@ -91,7 +99,9 @@ def compress(
         keep_fp=keep_fp,
         max_drop=max_drop,
         sensitivity=sensitivity,
+        full_sensitivity=full_sensitivity,
         max_minutes=max_minutes,
+        times=step_times(workspace, network.name, spec),
         evaluate_limit=limit,
         seed=seed,
         overwrite=overwrite,

@@ -15,7 +15,9 @@ from edgevision.recipe import (
     Equalize,
     Factorize,
     FoldBatchNorm,
+    MixedPrecision,
     PruneBlocks,
+    Quantize,
     Recipe,
     Smooth,
     TrainQuantized,
@@ -52,6 +54,8 @@ def admit(
             reasons.append("--max-drop compares accuracies: it needs data with a test split; add --data NAME")
         if not _quantises(recipe):
             reasons.append(f"--max-drop puts quantised layers back into float; recipe '{recipe.name}' quantises none")
+    if any(isinstance(step, MixedPrecision) for step in recipe.steps) and (data is None or "test" not in data.splits):
+        reasons.append("bits are chosen by the accuracy they leave: that needs data with a test split; add --data NAME")
     if max_minutes is not None and not max_minutes > 0:
         reasons.append(f"expected --max-minutes above 0, got {max_minutes}")
     if evaluate_limit is not None and evaluate_limit < 1:
@@ -72,7 +76,8 @@ def _quantises(recipe: Recipe) -> bool:
 
 def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
     reasons = []
-    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, _BEFORE)]
+    quantising = [i for i, step in enumerate(recipe.steps) if not isinstance(step, (*_BEFORE, MixedPrecision))]
+    mixing = [i for i, step in enumerate(recipe.steps) if isinstance(step, MixedPrecision)]
     folding = [i for i, step in enumerate(recipe.steps) if isinstance(step, FoldBatchNorm)]
     training = [i for i, step in enumerate(recipe.steps) if isinstance(step, Binarize | PruneBlocks)]
     if training and max(training) > min([*quantising, *folding, len(recipe.steps)]):
@@ -89,6 +94,8 @@ def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> lis
     preparing = [i for i, step in enumerate(recipe.steps) if isinstance(step, Equalize | Smooth)]
     if preparing and (max(preparing) > min(quantising, default=-1) or min(preparing) < max(folding, default=-1)):
         reasons.append("equalize and smooth prepare folded weights for quantising: they go between the two")
+    if mixing and (mixing != [len(recipe.steps) - 1] or not any(isinstance(s, Quantize) for s in recipe.steps)):
+        reasons.append("the recipe chooses bits layer by layer; that comes once, last, and behind a step of 'quantize'")
     if len(factorizing) > 1:
         reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
     if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
@@ -108,14 +115,14 @@ def _training_reasons(
     model: Model, recipe: Recipe, data: AnySet | None, keep_fp: Sequence[str], max_drop: float | None
 ) -> list[str]:
     reasons = []
-    if not isinstance(model.module, CoDeNet):
-        reasons.append("training in few bits is there for the detectors codenet_a to codenet_e alone")
     if data is not None and "train" not in data.splits:
         reasons.append(f"the recipe trains; {data.spec} has no train split")
     if len(recipe.steps) > 1:
         reasons.append("a step that trains quantised folds batch norms itself and stands alone in its recipe")
-    if keep_fp or max_drop is not None:
-        reasons.append("--keep-fp and --max-drop put layers back into float, which layers trained in few bits are not")
+    if max_drop is not None:
+        reasons.append("--max-drop puts layers back into float, which layers trained in few bits are not")
+    if keep_fp and isinstance(model.module, CoDeNet):
+        reasons.append("--keep-fp leaves layers in float; a CoDeNet trains in integers throughout")
     return reasons
 
 

@@ -10,17 +10,19 @@ from pathlib import Path
 import msgspec
 
 from edgevision.compress.admission import admit
-from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo, LayerSensitivity
+from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo, MixedSearch
+from edgevision.compress.costs import StepTimes
 from edgevision.compress.identity import key_of, versions
 from edgevision.compress.job import ExportedGraph, Job
 from edgevision.compress.layers import quantised_operators
 from edgevision.compress.search import Outcome
+from edgevision.compress.sensitivity import Ranking
 from edgevision.compress.work import Work
 from edgevision.data.metric import AnySet
 from edgevision.errors import AccuracyMissed
 from edgevision.files import folder_aside, sha256_of, write_atomic
 from edgevision.progress import Progress, silent
-from edgevision.recipe import Recipe
+from edgevision.recipe import MixedPrecision, Recipe
 from edgevision.zoo.model import Model
 
 
@@ -34,7 +36,9 @@ def compress(
     keep_fp: Sequence[str] = (),
     max_drop: float | None = None,
     sensitivity: bool = True,
+    full_sensitivity: bool = False,
     max_minutes: float | None = None,
+    times: StepTimes | None = None,
     evaluate_limit: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -53,7 +57,9 @@ def compress(
         keep_fp: nodes to leave in float.
         max_drop: accuracy points that may be lost; layers go back into float, the most sensitive first, until it holds.
         sensitivity: rank the layers by what quantising them costs.
-        max_minutes: time for ranking and for holding the accuracy, together.
+        full_sensitivity: rank blocks too, each also quantised alone, and measure the accuracy of all.
+        max_minutes: time for ranking, for choosing bits and for holding the accuracy, together.
+        times: of layers, measured on bundles of this network; latency is modelled without them.
         evaluate_limit: test images to measure accuracy on; all when None.
         seed: of the steps that train; recorded. Nothing else here draws random numbers that are not fixed.
         overwrite: replace `out`.
@@ -82,19 +88,30 @@ def compress(
     work = Work.open(out, key, resume=resume, progress=progress)
     job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed)
     job.apply_steps()
+    if max_drop is not None or any(isinstance(step, MixedPrecision) for step in recipe.steps):
+        job.refuse_constant_metric()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf
-    ranking = job.rank(deadline) if sensitivity or max_drop is not None else ()
+    asked = sensitivity or full_sensitivity or max_drop is not None
+    ranking = job.rank(deadline, full=full_sensitivity) if asked else Ranking()
     operators = len(quantised_operators(job.graph.graph))
-    outcome = job.hold(max_drop, ranking, deadline) if max_drop is not None else None
-    result = _write(job, ranking, out, seed=seed, overwrite=overwrite, command=command)
+    outcome, mixed, bound = None, None, max_drop
+    step = next((step for step in recipe.steps if isinstance(step, MixedPrecision)), None)
+    if step is not None:
+        bound = step.max_drop if max_drop is None else max_drop
+        mixed = job.mix(step, bound, deadline, times)
+    elif max_drop is not None:
+        outcome = job.hold(max_drop, ranking.layers, deadline)
+    result = _write(job, ranking, mixed, out, seed=seed, overwrite=overwrite, command=command)
     Work.remove_all(out)
+    if mixed is not None and not mixed.met:
+        raise _unmixed(job, mixed, out, bound or 0.0)
     if outcome is not None and not outcome.met:
-        raise _missed(job, outcome, len(ranking), operators, out, max_drop or 0.0)
+        raise _missed(job, outcome, len(ranking.layers), operators, out, max_drop or 0.0)
     return result
 
 
 def _write(
-    job: Job, ranking: tuple[LayerSensitivity, ...], out: Path, *, seed: int, overwrite: bool, command: str
+    job: Job, ranking: Ranking, mixed: MixedSearch | None, out: Path, *, seed: int, overwrite: bool, command: str
 ) -> Compressed:
     """Write `model.onnx` and `compressed.json` aside and rename the folder into place."""
     model, data = job.model, job.data
@@ -110,7 +127,7 @@ def _write(
             provenance=model.provenance,
             classes=model.classes or (data.classes if data else ()),
             ledger=tuple(job.ledger),
-            sensitivity=ranking,
+            sensitivity=ranking.layers,
             keep_fp=job.keep_fp,
             data=data.spec if data else "",
             data_sha256=data.sha256 if data else None,
@@ -121,6 +138,8 @@ def _write(
             command=command,
             export_max_abs_error=job.max_abs_error,
             metric=job.metric,
+            blocks=ranking.blocks,
+            mixed=mixed,
         )
         write_atomic(folder / "compressed.json", msgspec.json.format(msgspec.json.encode(info), indent=2))
     return Compressed(out, info)
@@ -142,4 +161,19 @@ def _missed(job: Job, outcome: Outcome, ranked: int, operators: int, out: Path, 
         fix=f"the best point, with {len(outcome.best.layers)} operators in float, is written; raise --max-drop"
         + ("" if timely else " or --max-minutes"),
         reasons=[f"{len(outcome.tried)} points tried; {why}"],
+    )
+
+
+def _unmixed(job: Job, mixed: MixedSearch, out: Path, max_drop: float) -> AccuracyMissed:
+    """The error for a bound that no assignment of bits met."""
+    best = next(point for point in mixed.points if point.name == mixed.best)
+    lost = (job.float_accuracy or 0.0) - best.accuracy
+    return AccuracyMissed(
+        f"expected to lose at most {max_drop:g} points of {job.float_accuracy or 0.0:.2f} % {job.metric}, the best "
+        f"assignment of bits loses {lost:.2f}: missed by {lost - max_drop:.2f}",
+        where=str(out),
+        fix=f"the best point, '{best.name}', is written; raise --max-drop"
+        + ("" if mixed.finished else " or --max-minutes")
+        + ", or use a recipe that trains",
+        reasons=[f"{point.name}: {point.accuracy:.2f} %, {point.weight_bytes} bytes" for point in mixed.points],
     )

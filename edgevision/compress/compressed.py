@@ -34,14 +34,19 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class LayerSensitivity(msgspec.Struct, frozen=True):
-    """What quantising one layer costs, or one operator without weights, such as an Add.
+    """What quantising one layer costs, one operator without weights, such as an Add, or one block of them.
 
     Attributes:
         sqnr_db: signal to quantisation noise at the network's output, to the float graph, when this layer alone is
             left in float.
         sqnr_gain_db: the same minus that with every layer quantised; larger means the layer hurts more.
         metric_gain: accuracy points gained when this layer alone is left in float; None where not measured.
-        keep_fp: the flag to paste, "--keep-fp NAME", on the few layers that hurt most.
+        keep_fp: the flags to paste, "--keep-fp NAME", on the few layers or blocks that hurt most.
+        kl_gain: nats by which the classes the network says come closer to the float graph's (Kullback-Leibler) when
+            this layer alone is left in float; None where outputs are no classes.
+        alone_sqnr_db, alone_kl: noise at the output when this layer alone is quantised; None but of a full ranking.
+        metric_loss: accuracy points lost when this layer alone is quantised; None where not measured.
+        operators: of a block, how many it has.
     """
 
     layer: str
@@ -50,6 +55,51 @@ class LayerSensitivity(msgspec.Struct, frozen=True):
     sqnr_gain_db: float
     metric_gain: float | None
     keep_fp: str | None = None
+    kl_gain: float | None = None
+    alone_sqnr_db: float | None = None
+    alone_kl: float | None = None
+    metric_loss: float | None = None
+    operators: int = 1
+
+
+class MixedPoint(msgspec.Struct, frozen=True):
+    """One assignment of bits to layers, measured.
+
+    Attributes:
+        cost: in the units of `MixedSearch.basis`.
+        weight_bytes: of its graph, as in the ledger.
+        noise_db: sum over the layers of noise over signal, each quantised alone; what the integer programme bounds.
+        bits: of each quantised operator: 4, 8, or 32 for float.
+    """
+
+    name: str
+    accuracy: float
+    cost: float
+    weight_bytes: int
+    noise_db: float
+    bits: dict[str, int]
+
+
+class MixedSearch(msgspec.Struct, frozen=True):
+    """A search for bits layer by layer.
+
+    Attributes:
+        minimise: bytes or latency.
+        basis: what costs are: stored bytes, measured times or modelled work.
+        target: accuracy that was to be reached, in percent.
+        met: whether `best` reaches it.
+        best: name of the point that was written.
+        points: all that were measured, in order.
+        finished: false when the time was up first.
+    """
+
+    minimise: str
+    basis: str
+    target: float
+    met: bool
+    best: str
+    points: tuple[MixedPoint, ...]
+    finished: bool = True
 
 
 class CompressedInfo(msgspec.Struct, frozen=True):
@@ -77,6 +127,10 @@ class CompressedInfo(msgspec.Struct, frozen=True):
     export_max_abs_error: float | None
     #: What every accuracy here is measured by; a file from before there were detectors does not say it.
     metric: Metric = "top-1"
+    #: Blocks of layers, ranked as `sensitivity` ranks layers; empty but of a full ranking.
+    blocks: tuple[LayerSensitivity, ...] = ()
+    #: How bits were chosen layer by layer, where they were.
+    mixed: MixedSearch | None = None
 
 
 @dataclass(frozen=True)

@@ -15,30 +15,34 @@ import torch
 
 from edgevision.compress.binary_stages import stage
 from edgevision.compress.bypass import left_in_float
-from edgevision.compress.compressed import LayerSensitivity, LedgerEntry
+from edgevision.compress.compressed import LayerSensitivity, LedgerEntry, MixedSearch
+from edgevision.compress.costs import FLOAT, StepTimes, costs
 from edgevision.compress.decompose import decompose
 from edgevision.compress.factorize import plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
+from edgevision.compress.few_bits import in_four_bits
 from edgevision.compress.fold import fold_batch_norm
+from edgevision.compress.identity import versions
 from edgevision.compress.incubate import pruning_stage
+from edgevision.compress.kept_rows import KeptRows
+from edgevision.compress.layer_noise import noise_alone
 from edgevision.compress.layers import MOVES, quantised_layers, quantised_operators, refuse_unknown
 from edgevision.compress.measure import measure
+from edgevision.compress.mixed import Search, options_of
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
 from edgevision.compress.prepare import prepare
-from edgevision.compress.qat import QatSettings
-from edgevision.compress.qat_codenet import quantised_codenet
 from edgevision.compress.quantize import quantize
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
-from edgevision.compress.sensitivity import rank_layers
+from edgevision.compress.sensitivity import Ranking, rank
 from edgevision.compress.session import predictor
 from edgevision.compress.strategy import strategy
-from edgevision.compress.train import train
-from edgevision.compress.train_settings import quantized_settings
+from edgevision.compress.trained_quantized import Training
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
 from edgevision.data.metric import AnySet, Metric, metric_of
+from edgevision.errors import UsageError
 from edgevision.progress import Progress
 from edgevision.recipe import (
     Binarize,
@@ -46,6 +50,7 @@ from edgevision.recipe import (
     Equalize,
     Factorize,
     FoldBatchNorm,
+    MixedPrecision,
     PruneBlocks,
     Quantize,
     QuantizeWeights,
@@ -58,8 +63,10 @@ from edgevision.zoo.model import Model
 
 #: Binary layers of one-bit operands.
 ONE_BIT = tuple(name for name in BINARY if name not in WEIGHT_BINARY)
-#: Images the sensitivity of a layer is taken from: for the output's noise, and for its accuracy.
-NOISE_IMAGES, ACCURACY_IMAGES = 8, 256
+#: Images the sensitivity of a layer is taken from: for the output's noise, quick and full, and for its accuracy.
+NOISE_IMAGES, FULL_NOISE_IMAGES, ACCURACY_IMAGES = 8, 32, 256
+#: Images that show whether the accuracy depends on the network at all.
+CONSTANT_IMAGES = 128
 
 
 #: Calibration images below which the ledger warns.
@@ -122,7 +129,7 @@ class Job:
         if self.float_accuracy is None:
             self.float_accuracy = self.accuracy
         for position, step in enumerate(self.recipe.steps):
-            if isinstance(step, Binarize | PruneBlocks):
+            if isinstance(step, Binarize | PruneBlocks | MixedPrecision):
                 continue
             if isinstance(step, Factorize | Decompose):
                 self._record(str(type(step).__struct_config__.tag), self.apart, before=None)
@@ -205,7 +212,7 @@ class Job:
         began = time.monotonic()
         change, notes = "float graph exported", []
         self.progress("export", 0, 1, model.name)
-        if model.module is not None and any(isinstance(step, FoldBatchNorm) for step in self.recipe.steps):
+        if model.module is not None and self._folds:
             example = torch.from_numpy(
                 np.random.default_rng(0).standard_normal((1, *model.input.shape[1:])).astype(np.float32)
             )
@@ -225,35 +232,19 @@ class Job:
         facts = Facts(change, tuple(notes), exported.max_abs_error, time.monotonic() - began)
         return exported.graph, facts
 
+    @property
+    def _folds(self) -> bool:
+        """Whether the float graph has its batch norms folded; a CoDeNet that trains quantised keeps them till then."""
+        trains = any(isinstance(step, TrainQuantized) for step in self.recipe.steps)
+        folds = any(isinstance(step, FoldBatchNorm) for step in self.recipe.steps)
+        return folds or (trains and not isinstance(self.model.module, CoDeNet))
+
     def _trained(self, step: TrainQuantized) -> tuple[onnx.ModelProto, Facts]:
-        began = time.monotonic()
         assert self.data is not None
-        assert isinstance(self.model.module, CoDeNet)
-        settings = quantized_settings(self.model.name, self.data, step)
-        split = self.data.split("calibration")
-        images = [torch.from_numpy(x) for x, _ in split.batches(8, limit=step.calibration_images)]
-        steps = max(1, len(self.data.split("train")) // settings.batch)
-        how = QatSettings(
-            step.weight_bits, step.first_bits, step.ranges, settling_batches=round(step.settled * step.epochs * steps)
-        )
-        network = quantised_codenet(self.model.module, images, how, preprocessing=self.model.preprocessing)
-        checkpoint = self.work.folder / "training"
-        result = train(
-            network, self.data, settings, checkpoint=checkpoint, resume=checkpoint.exists(), seed=self.seed,
-            evaluate=False, progress=self.progress,
-        )  # fmt: skip
-        exported = self.export(replace(self.model, module=result.module))
-        done = measure(exported.graph)
-        change = (
-            f"{len(done.layers)} layers trained {step.epochs} epochs with {step.weight_bits}-bit weights, the first "
-            f"with {step.first_bits}; {100 * done.integer_share:.1f} % of the multiply-accumulates on integers"
-        )
-        notes = (
-            f"trained on {len(self.data.split('train'))} images of {self.data.spec}, seed {self.seed}",
-            f"exported to ONNX, largest difference {exported.max_abs_error:.2g}",
-            *exported.notes,
-        )
-        return exported.graph, Facts(change, notes, seconds=time.monotonic() - began)
+        training = Training(self.model, self.data, step, self.work.folder / "training", self.seed, self.progress)
+        if isinstance(self.model.module, CoDeNet):
+            return training.codenet(self.export)
+        return training.graph(self.original, self.keep_fp)
 
     def _quantised(self, step: Quantize | QuantizeWeights) -> tuple[onnx.ModelProto, Facts]:
         began = time.monotonic()
@@ -315,29 +306,38 @@ class Job:
         count = len(self._scoring or ())
         return min(count, self.evaluate_limit or count)
 
-    def rank(self, deadline: float) -> tuple[LayerSensitivity, ...]:
+    def rank(self, deadline: float, *, full: bool = False) -> Ranking:
         """Sensitivity of each quantised operator; empty when nothing is quantised or there are no images."""
         if self.data is None or "calibration" not in self.data.splits or not quantised_operators(self.graph.graph):
-            return ()
+            return Ranking()
         if any(isinstance(step, TrainQuantized) for step in self.recipe.steps):
             # A layer trained in few bits has no float twin to be compared with.
-            return ()
-        images = np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=NOISE_IMAGES)])
-        macs = {layer.name: layer.macs for layer in measure(self.graph).layers}
-
-        def accuracy(name: str, graph: onnx.ModelProto) -> float:
-            return self.measured(name, graph, ACCURACY_IMAGES) or 0.0
-
-        return rank_layers(
+            return Ranking()
+        images = self.noise_images(FULL_NOISE_IMAGES if full else NOISE_IMAGES)
+        scoring, count = self._scoring, min(ACCURACY_IMAGES, self.evaluated_images)
+        return rank(
             self.graph,
             self.original,
             images,
-            macs=macs,
-            evaluate=accuracy if "test" in self.data.splits else None,
+            macs={layer.name: layer.macs for layer in measure(self.graph).layers},
+            full=full,
+            classes=self.metric == "top-1",
+            evaluate=(lambda predict: score(scoring, predict, limit=count).percent) if scoring else None,
             deadline=deadline,
-            rows=self.rows,
+            rows=KeptRows.of((self.graph, self.original), images, *self._measured_on, str(count)),
             progress=self.progress,
         )
+
+    def noise_images(self, count: int) -> np.ndarray:
+        """The first `count` calibration images, float32 (N, C, H, W)."""
+        assert self.data is not None
+        return np.concatenate([x for x, _ in self.data.split("calibration").batches(8, limit=count)])
+
+    @property
+    def _measured_on(self) -> tuple[str, ...]:
+        """What figures depend on besides graphs and images."""
+        data = self.data
+        return (data.spec, str(data.sha256), str(data.preprocessing), str(versions())) if data else ()
 
     def hold(self, max_drop: float, ranking: Sequence[LayerSensitivity], deadline: float) -> Outcome:
         """Put layers back into float until at most `max_drop` points are lost; the ledger says which."""
@@ -361,6 +361,60 @@ class Job:
             notes = (f"in float: {', '.join(outcome.best.layers)}", f"{len(outcome.tried)} points tried")
             self._record("hold_accuracy", Facts(change, notes, seconds=time.monotonic() - began), before)
         return outcome
+
+    def mix(self, step: MixedPrecision, max_drop: float, deadline: float, times: StepTimes | None) -> MixedSearch:
+        """Choose the bits of each layer; the graph becomes that of the best point, and the ledger says what it is."""
+        before, began = self.accuracy, time.monotonic()
+        images = self.noise_images(FULL_NOISE_IMAGES)
+        four, _ = self.work.graph("four", lambda: (in_four_bits(self.graph, images), Facts()))
+        operators, layers = quantised_operators(self.graph.graph), quantised_layers(four.graph)
+        noise = {
+            bits: noise_alone(graph, self.original, images, names, deadline=deadline, progress=self.progress)
+            for bits, graph, names in ((8, self.graph, operators), (4, four, layers))
+        }
+        found = costs(self.graph, step.minimise, times)
+        search = Search(
+            self.graph, four, self.original, options_of(noise, found, step.bits),
+            target=(self.float_accuracy or 0.0) - max_drop,
+            evaluate=lambda name, graph: self.measured(name, graph) or 0.0, deadline=deadline, progress=self.progress,
+        )  # fmt: skip
+        best = search.run()
+        self.graph, self.accuracy = search.graph_of(best.bits), best.accuracy
+        floats = tuple(name for name, bits in best.bits.items() if bits == FLOAT)
+        self.keep_fp = (*self.keep_fp, *floats)
+        weighted = {layer: best.bits[layer] for layer in layers if layer in best.bits}
+        counts = ", ".join(
+            f"{sum(b == bits for b in weighted.values())} {'in float' if bits == FLOAT else f'of {bits} bits'}"
+            for bits in sorted(set(weighted.values()))
+        )
+        notes = [f"least {step.minimise}, {found.basis}", f"{len(search.points)} assignments measured on test images"]
+        notes += [f"in float: {', '.join(floats)}"] if floats else []
+        change = f"layers with weights {counts} to lose at most {max_drop:g} points"
+        self._record("mixed_precision", Facts(change, tuple(notes), seconds=time.monotonic() - began), before)
+        return MixedSearch(
+            minimise=step.minimise, basis=found.basis, target=search.target, met=best.accuracy >= search.target,
+            best=best.name, points=tuple(search.points), finished=search.finished,
+        )  # fmt: skip
+
+    def refuse_constant_metric(self) -> None:
+        """Raise where the accuracy does not depend on what the network answers, so that no bound on it means anything.
+
+        Raises:
+            UsageError: the float network and one that says the opposite score the same.
+        """
+        scoring, predict = self._scoring, predictor(self.original)
+        if scoring is None:
+            return
+        count = min(CONSTANT_IMAGES, self.evaluated_images)
+        right = self.rows.get("constant: float", lambda: score(scoring, predict, limit=count).percent)
+        wrong = self.rows.get("constant: opposite", lambda: score(scoring, lambda x: -predict(x), limit=count).percent)
+        if right == wrong:
+            raise UsageError(
+                f"expected a {self.metric} that depends on the network, got {right:.2f} % on {count} images for the "
+                "float network and for one with the opposite outputs",
+                where=self.data.spec if self.data else "",
+                fix="give test images of more classes, more of them (--limit), or weights that were trained",
+            )
 
     def _record(self, step: str, facts: Facts, before: float | None) -> None:
         size = measure(self.graph)

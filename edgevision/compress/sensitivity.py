@@ -1,149 +1,176 @@
-"""What quantising each layer costs: put back into float one at a time, and look at the output.
+"""What quantising each layer costs, and each block: put back into float one at a time, or quantised one at a time.
 
-One graph with a switch for each layer answers for all of them (`bypass.switchable`), run on a few calibration images.
-Accuracy, which needs many images, is measured only for the layers that look worst. Every row is on disk as soon as it
-is known, so an interrupted run goes on where it was.
+One graph with a switch for each layer answers for all of them (`probe`). The quick ranking runs it on a few
+calibration images with each layer in float and asks for the accuracy of the worst alone; the full one goes both ways,
+layer by layer and block by block, and asks for every accuracy, the worst first. Every figure is on disk as soon as it
+is known, so an interrupted ranking goes on where it was.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import onnx
 
-from edgevision.compress.bypass import SWITCH, left_in_float, switchable
+from edgevision.compress.blocks import blocks
 from edgevision.compress.compressed import LayerSensitivity
+from edgevision.compress.kept_rows import Figures
 from edgevision.compress.layers import quantised_operators
-from edgevision.compress.session import batched, session
+from edgevision.compress.probe import Noise, Predict, Probe
 from edgevision.compress.work import Rows
 from edgevision.progress import Progress, silent
 
-#: Layers whose accuracy is measured, and layers whose `--keep-fp` line is given.
+#: Layers whose accuracy a quick ranking measures, and layers whose `--keep-fp` line is given.
 MEASURED, NAMED = 10, 3
-#: No output is exact to more decibels than float32 arithmetic gives.
-MAX_DB = 140.0
 
-#: Accuracy in percent of a graph, given a name that tells it from the others.
-Evaluate = Callable[[str, onnx.ModelProto], float]
+#: Accuracy in percent of what predicts.
+Evaluate = Callable[[Predict], float]
 
 
-def sqnr_db(reference: np.ndarray, got: np.ndarray) -> float:
-    """Signal to quantisation noise in dB: 10 log10(sum reference^2 / sum (reference - got)^2), at most `MAX_DB`.
+@dataclass(frozen=True)
+class Ranking:
+    """Layers and blocks, the one that hurts most first; of a quick ranking there are no blocks."""
 
-    >>> round(sqnr_db(np.array([10.0, 0.0]), np.array([9.0, 0.0])), 6)
-    20.0
-    """
-    reference = reference.astype(np.float64)
-    noise = float(np.square(reference - got).sum())
-    signal = float(np.square(reference).sum())
-    if noise <= signal * 10 ** (-MAX_DB / 10):
-        return MAX_DB
-    return 10 * float(np.log10(signal / noise)) if signal else -MAX_DB
+    layers: tuple[LayerSensitivity, ...] = ()
+    blocks: tuple[LayerSensitivity, ...] = ()
 
 
-def rank_layers(
+def rank(
     quantised: onnx.ModelProto,
     original: onnx.ModelProto,
     images: np.ndarray,
     *,
     macs: Mapping[str, int],
+    full: bool = False,
+    classes: bool = True,
     evaluate: Evaluate | None = None,
     deadline: float = math.inf,
-    rows: Rows | None = None,
+    rows: Figures | None = None,
     progress: Progress = silent,
-) -> tuple[LayerSensitivity, ...]:
-    """Rank the quantised operators, those without weights too, the one that hurts most first.
+) -> Ranking:
+    """Rank the quantised operators, those without weights too.
 
     Args:
         quantised: a canonical QDQ graph.
         original: the float graph it was made from.
         images: calibration images, float32 (N, C, H, W); eight are enough to rank by.
         macs: of each layer.
-        evaluate: accuracy in percent of a graph, given a name for it; asked of the `MEASURED` layers with the largest
-            gain.
-        deadline: stop at this value of `time.monotonic()` with the layers done so far.
-        rows: where finished results are kept.
+        full: blocks too, each layer also quantised alone, and the accuracy of all.
+        classes: whether the outputs are logits, so that their divergence means something.
+        evaluate: accuracy; of a quick ranking asked of the `MEASURED` layers with the largest gain.
+        deadline: stop at this value of `time.monotonic()` with what is done so far.
+        rows: where finished figures are kept.
         progress: told after each layer.
 
     Returns:
         Rows sorted by falling `sqnr_gain_db`; the first `NAMED` whose gain is positive carry their `keep_fp` line.
     """
-    rows = rows or Rows()
     names = quantised_operators(quantised.graph)
-    all_quantised, gains = _gains(quantised, original, images, names, rows, deadline, progress)
-    ranked = sorted(gains, key=lambda name: (-gains[name], name))
-    accuracy = _accuracy_gains(quantised, original, ranked[:MEASURED], evaluate, deadline, progress)
-    return tuple(
-        LayerSensitivity(
-            layer=name,
-            macs=macs.get(name, 0),
-            sqnr_db=all_quantised + gains[name],
-            sqnr_gain_db=gains[name],
-            metric_gain=accuracy.get(name),
-            keep_fp=f"--keep-fp {name}" if position < NAMED and gains[name] > 0 else None,
+    asked = {name: (name,) for name in names}
+    return _Ranker(
+        Probe(quantised, original, images, names), asked, blocks(names) if full else {}, macs, full, classes, evaluate,
+        deadline, rows or Rows(), progress,
+    ).ranking()  # fmt: skip
+
+
+@dataclass
+class _Ranker:
+    probe: Probe
+    layers: Mapping[str, tuple[str, ...]]
+    blocks: Mapping[str, tuple[str, ...]]
+    macs: Mapping[str, int]
+    full: bool
+    classes: bool
+    evaluate: Evaluate | None
+    deadline: float
+    rows: Figures
+    progress: Progress
+
+    def ranking(self) -> Ranking:
+        everything = {**{f"layer {k}": v for k, v in self.layers.items()}, **self._block_groups}
+        noise: dict[str, tuple[Noise, Noise | None]] = {}
+        base: Noise | None = None
+        for done, (key, members) in enumerate(everything.items()):
+            if time.monotonic() > self.deadline:
+                break
+            base = base or self._noise("all", ())
+            others = [name for name in self.probe.names if name not in members]
+            alone = self._noise(f"alone {key}", others) if self.full else None
+            noise[key] = self._noise(f"float {key}", members), alone
+            self.progress("sensitivity", done + 1, len(everything), key)
+        if base is None:
+            return Ranking()
+        quiet = base
+        ranked = sorted(noise, key=lambda key: (quiet.sqnr_db - noise[key][0].sqnr_db, key))
+        points = self._accuracies(ranked if self.full else ranked[:MEASURED], everything)
+        found = [self._row(key, everything[key], quiet, noise[key], points.get(key, (None, None))) for key in ranked]
+        kinds = {kind: [row for key, row in zip(ranked, found, strict=True) if key.startswith(kind)]
+                 for kind in ("layer ", "block ")}  # fmt: skip
+        return Ranking(*(_named(rows, everything, kind) for kind, rows in kinds.items()))
+
+    @property
+    def _block_groups(self) -> dict[str, tuple[str, ...]]:
+        return {f"block {name}": members for name, members in self.blocks.items()}
+
+    def _noise(self, key: str, floats: tuple[str, ...] | list[str]) -> Noise:
+        return Noise(
+            self.rows.get(f"sqnr {key}", lambda: self.probe.noise(floats).sqnr_db),
+            self.rows.get(f"kl {key}", lambda: self.probe.noise(floats).kl) if self.classes else 0.0,
         )
-        for position, name in enumerate(ranked)
+
+    def _accuracies(
+        self, keys: list[str], everything: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, tuple[float, float | None]]:
+        """Points each gains when it alone is float, and loses when it alone is quantised."""
+        found: dict[str, tuple[float, float | None]] = {}
+        for done, key in enumerate(keys):
+            if self.evaluate is None or time.monotonic() > self.deadline:
+                break
+            gained = self._accuracy(f"float {key}", everything[key]) - self._accuracy("all", ())
+            lost = None
+            if self.full:
+                others = [name for name in self.probe.names if name not in everything[key]]
+                lost = self._accuracy("none", self.probe.names) - self._accuracy(f"alone {key}", others)
+            found[key] = gained, lost
+            self.progress("sensitivity: accuracy", done + 1, len(keys), key)
+        return found
+
+    def _accuracy(self, key: str, floats: tuple[str, ...] | list[str] | object) -> float:
+        evaluate = self.evaluate
+        assert evaluate is not None
+        return self.rows.get(f"accuracy {key}", lambda: evaluate(self.probe.predict(floats)))  # type: ignore[arg-type]
+
+    def _row(
+        self, key: str, members: tuple[str, ...], base: Noise, noise: tuple[Noise, Noise | None],
+        points: tuple[float | None, float | None],
+    ) -> LayerSensitivity:  # fmt: skip
+        left, alone = noise
+        return LayerSensitivity(
+            layer=key.split(" ", 1)[1],
+            macs=sum(self.macs.get(name, 0) for name in members),
+            sqnr_db=left.sqnr_db,
+            sqnr_gain_db=left.sqnr_db - base.sqnr_db,
+            metric_gain=points[0],
+            kl_gain=base.kl - left.kl if self.classes else None,
+            alone_sqnr_db=alone.sqnr_db if alone else None,
+            alone_kl=alone.kl if alone and self.classes else None,
+            metric_loss=points[1],
+            operators=len(members),
+        )
+
+
+def _named(
+    rows: list[LayerSensitivity], everything: Mapping[str, tuple[str, ...]], kind: str
+) -> tuple[LayerSensitivity, ...]:
+    """The rows, the first few with the line that leaves them in float."""
+    return tuple(
+        msgspec.structs.replace(row, keep_fp=" ".join(f"--keep-fp {name}" for name in everything[kind + row.layer]))
+        if position < NAMED and row.sqnr_gain_db > 0
+        else row
+        for position, row in enumerate(rows)
     )
-
-
-def _gains(
-    quantised: onnx.ModelProto,
-    original: onnx.ModelProto,
-    images: np.ndarray,
-    names: list[str],
-    rows: Rows,
-    deadline: float,
-    progress: Progress,
-) -> tuple[float, dict[str, float]]:
-    """SQNR with every layer quantised, and what each layer adds to it when it alone is float; in dB."""
-    if not {"all", *(f"sqnr {name}" for name in names)} - rows.known.keys():
-        return rows.known["all"], {name: rows.known[f"sqnr {name}"] for name in names}
-    reference = _outputs(session(original), original.graph.input[0].name, images, {})
-    graph = switchable(quantised, original, names)
-    many = batched(graph, len(images), optimise=False, more={SWITCH: np.zeros(len(names), np.bool_)})
-    runner, name_in = many or session(graph, optimise=False), graph.graph.input[0].name
-
-    def measured(position: int | None) -> float:
-        switch = np.zeros(len(names), np.bool_)
-        if position is not None:
-            switch[position] = True
-        got = _outputs(runner, name_in, images, {SWITCH: switch}, batch=len(images) if many else 1)
-        return sqnr_db(reference, got)
-
-    base = rows.get("all", lambda: measured(None))
-    gains: dict[str, float] = {}
-    for position, name in enumerate(names):
-        if time.monotonic() > deadline:
-            break
-        gains[name] = rows.get(f"sqnr {name}", lambda at=position: measured(at) - base)  # type: ignore[misc]
-        progress("sensitivity", position + 1, len(names), name)
-    return base, gains
-
-
-def _outputs(runner, name: str, images: np.ndarray, more: dict[str, np.ndarray], batch: int = 1) -> np.ndarray:  # type: ignore[no-untyped-def]
-    parts: Iterator[np.ndarray] = (images[i : i + batch] for i in range(0, len(images), batch))
-    return np.concatenate([runner.run(None, {name: part, **more})[0] for part in parts])
-
-
-def _accuracy_gains(
-    quantised: onnx.ModelProto,
-    original: onnx.ModelProto,
-    names: list[str],
-    evaluate: Evaluate | None,
-    deadline: float,
-    progress: Progress,
-) -> dict[str, float]:
-    """Accuracy points each layer gains when it alone is float."""
-    gains: dict[str, float] = {}
-    if evaluate is None or not names:
-        return gains
-    base = evaluate("quantised", quantised)
-    for done, name in enumerate(names):
-        if time.monotonic() > deadline:
-            break
-        gains[name] = evaluate(f"float {name}", left_in_float(quantised, original, [name])) - base
-        progress("sensitivity: accuracy", done + 1, len(names), name)
-    return gains

@@ -188,6 +188,8 @@ def fitted(
 
 
 def quantized_settings(model_name: str, data: AnySet, step: TrainQuantized) -> TrainSettings:
-    """The settings a step that trains quantised uses: the network's own, with the step's epochs and rate."""
+    """The settings a step that trains quantised uses: the network's own, with the step's epochs and rate, one size."""
     settings = fitted(default_settings(model_name, data.spec), len(data.split("train")), lr=step.lr)
-    return msgspec.structs.replace(settings, epochs=step.epochs, warmup_epochs=min(1.0, step.epochs / 4))
+    return msgspec.structs.replace(
+        settings, epochs=step.epochs, warmup_epochs=min(1.0, step.epochs / 4), sizes=(), size_epochs=0
+    )

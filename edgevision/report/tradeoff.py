@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edgevision.compress.compressed import Compressed, LayerSensitivity, LedgerEntry
+from edgevision.compress.compressed import Compressed, LayerSensitivity, LedgerEntry, MixedSearch
 from edgevision.data.metric import Metric
 from edgevision.errors import UsageError
 from edgevision.profile.profile import EngineProfile, Profile, StepProfile
@@ -94,6 +94,8 @@ class Network(msgspec.Struct, frozen=True):
     export_max_abs_error: float | None
     versions: dict[str, str]
     command: str
+    blocks: tuple[LayerSensitivity, ...] = ()
+    mixed: MixedSearch | None = None
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -339,4 +341,6 @@ def _network(network: Compressed) -> Network:
         export_max_abs_error=info.export_max_abs_error,
         versions=info.versions,
         command=info.command,
+        blocks=info.blocks,
+        mixed=info.mixed,
     )

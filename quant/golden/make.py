@@ -185,6 +185,32 @@ def product(a: int, b: int, za: int, zb: int, zo: int, ratio: Fraction) -> int:
     return clamp((v + (2 * zo + 1) * 2 ** (f - 1)) // 2**f, 0, 255)
 
 
+def sign_of(x: Fraction | int) -> int:
+    """Section 13."""
+    return 1 if x >= 0 else -1
+
+
+def tanh(x: Fraction) -> Fraction:
+    """Section 5."""
+    s = sigmoid(binary32(x + x))
+    return binary32(binary32(s + s) - 1)
+
+
+def silu(x: Fraction) -> Fraction:
+    """Section 5."""
+    return binary32(x * sigmoid(x))
+
+
+def hard_sigmoid(x: Fraction) -> Fraction:
+    """Section 5."""
+    return clamp(binary32(binary32(x * single(0.16666667)) + Fraction(1, 2)), Fraction(0), Fraction(1))
+
+
+def hard_swish(x: Fraction) -> Fraction:
+    """Section 5."""
+    return binary32(x * hard_sigmoid(x))
+
+
 def bits(x: Fraction) -> int:
     """Bit pattern of a binary32 value."""
     return struct.unpack("I", struct.pack("f", float(x)))[0]
@@ -243,6 +269,10 @@ def vectors() -> dict:
         steps = rng.choice([rng.randrange(-300, 300), rng.randrange(-(2**20) + 1, 2**20)])
         low, high = rng.choice([(0, 255), (zo, 255)])
         found["whole_steps"].append([acc, float(m), zo, steps, low, high, requantize(acc, m, zo + steps, low, high)])
+    for function in (tanh, silu, hard_sigmoid, hard_swish):
+        points = [single(x) for x in (0.0, 1.0, -1.0, 3.0, -3.0, 10.0, -10.0)]
+        points += [single(rng.uniform(-8, 8)) for _ in range(60)]
+        found["functions"][function.__name__] = [[bits(x), bits(function(x))] for x in points]
     return found
 
 

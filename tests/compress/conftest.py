@@ -11,6 +11,12 @@ from edgevision.recipe import Quantize
 STEP = Quantize(calibration_images=48)
 
 
+@pytest.fixture(autouse=True)
+def no_figures_of_earlier_runs(monkeypatch, tmp_path_factory):
+    """What a test measures, it measures itself."""
+    monkeypatch.setenv("EDGEVISION_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def exported() -> Exported:
     return export(trained_small())

@@ -16,6 +16,7 @@ from edgevision.compress.apply import compress
 from edgevision.compress.compressed import Compressed
 from edgevision.compress.job import Job
 from edgevision.compress.measure import measure
+from edgevision.compress.sensitivity import Ranking
 from edgevision.compress.session import session
 from edgevision.errors import AccuracyMissed, UsageError
 from edgevision.graph.export import export
@@ -115,7 +116,6 @@ def test_the_accuracy_asked_for_is_held(tmp_path):
 def test_a_missed_target_leaves_the_best_point_and_says_so(tmp_path, monkeypatch):
     accuracies = iter([90.0, *range(50, 90)])
     monkeypatch.setattr("edgevision.compress.job.Job.measured", lambda *_: float(next(accuracies)))
-    monkeypatch.setattr("edgevision.compress.job.ACCURACY_IMAGES", None)
     with pytest.raises(AccuracyMissed) as caught:
         run(tmp_path / "missed", max_drop=0.5)
     assert caught.value.exit_code == 6 and "missed by" in caught.value.what
@@ -128,7 +128,11 @@ def test_time_that_ran_out_while_ranking_is_not_called_a_full_search(tmp_path, m
     accuracies = iter([90.0, *range(50, 90)])
     monkeypatch.setattr("edgevision.compress.job.Job.measured", lambda *_: float(next(accuracies)))
     ranked = Job.rank
-    monkeypatch.setattr(Job, "rank", lambda job, deadline: ranked(job, math.inf)[:2])
+
+    def first_two(job, deadline, full):
+        return Ranking(ranked(job, math.inf, full=full).layers[:2])
+
+    monkeypatch.setattr(Job, "rank", first_two)
     with pytest.raises(AccuracyMissed) as caught:
         run(tmp_path / "missed", max_drop=0.5, max_minutes=5)
     (reason,) = caught.value.reasons

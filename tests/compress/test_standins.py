@@ -8,9 +8,9 @@ from helpers.squares import layer, layer_inputs
 
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.measure import measure
+from edgevision.compress.noise import sqnr_db
 from edgevision.compress.onnxgraph import Index, copy_of, finished
 from edgevision.compress.quantize import quantize
-from edgevision.compress.sensitivity import sqnr_db
 from edgevision.compress.session import predictor, session
 from edgevision.compress.standins import stand_in
 from edgevision.compress.weights import quantize_weights

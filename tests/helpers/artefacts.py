@@ -8,7 +8,14 @@ import msgspec
 import numpy as np
 
 from edgevision import recipe
-from edgevision.compress.compressed import Compressed, CompressedInfo, LayerSensitivity, LedgerEntry
+from edgevision.compress.compressed import (
+    Compressed,
+    CompressedInfo,
+    LayerSensitivity,
+    LedgerEntry,
+    MixedPoint,
+    MixedSearch,
+)
 from edgevision.data.evaluate import Accuracy
 from edgevision.data.preprocess import Preprocessing
 from edgevision.profile import profile, statistics
@@ -104,6 +111,18 @@ def make_network(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"
         )
         for i in range(5)
     )
+    block = LayerSensitivity(
+        "stages.0.0", 10_000_000, 34.0, 4.7, 0.4, f"--keep-fp {layer}0 --keep-fp {layer}1", kl_gain=0.012,
+        alone_sqnr_db=35.5, alone_kl=0.004, metric_loss=0.2, operators=9,
+    )  # fmt: skip
+    points = tuple(
+        MixedPoint(name, accuracy, cost, int(cost), noise, {f"{layer}0": bits})
+        for name, accuracy, cost, noise, bits in (
+            ("8 bit", 96.2, 3.1e6, -38.0, 8),
+            ("cheapest", 91.0, 1.6e6, -12.0, 4),
+            ("noise -25.0 dB", 95.9, 2.2e6, -26.1, 4),
+        )
+    )  # fmt: skip
     quantized = name_recipe != "fp32"
     info = CompressedInfo(
         schema="edgevision.compressed/1",
@@ -116,6 +135,10 @@ def make_network(name_recipe: str = "w8a8", classes: tuple[str, ...] = ("0", "1"
         classes=classes,
         ledger=(entry, quantize) if quantized else (entry,),
         sensitivity=worst if quantized else (),
+        blocks=(block,) if quantized else (),
+        mixed=MixedSearch("bytes", "bytes of weights as stored", 95.9, True, "noise -25.0 dB", points)
+        if quantized
+        else None,
         keep_fp=(),
         data="digits",
         data_sha256="0" * 64,

@@ -41,6 +41,22 @@ def test_no_address_is_ever_fetched(example):
     assert not re.search(r"(?:src|href)\s*=\s*(?![\"']?data:)|url\(|@import|https?://", render(example))
 
 
+def test_blocks_stand_beside_layers_with_both_ways_of_asking(example):
+    page = render(example)
+    block = page.split("Blocks that hurt most")[1].split("</section>")[0]
+    assert "stages.0.0 (9 operators)" in block and "alone quantised, dB" in block
+    assert "--keep-fp stages.0.0.mlp.fc10 --keep-fp stages.0.0.mlp.fc11" in block
+    assert "alone quantised" not in page.split("Layers that hurt most")[1].split("Blocks that hurt most")[0]
+
+
+def test_assignments_of_bits_are_shown_the_cheapest_first(example):
+    table = render(example).split("Bits layer by layer")[1].split("</table>")[0]
+    names = ["cheapest", "noise -25.0 dB (taken)", "8 bit"]
+    places = [table.index(f'<th scope="row">{name}</th>') for name in names]
+    assert places == sorted(places)
+    assert "95.9" in table and "bytes of weights as stored" in table
+
+
 def test_commands_to_reproduce_are_given_once_in_order(example):
     page = render(example)
     order = [

@@ -224,9 +224,8 @@ class _Body:
         with T.If(T.And(source >= 0, source < window.height)):
             with T.Then():
                 self._products(group, emit.named((image * window.height + source) * window.width), slot)
-            with T.Else():
-                with T.serial(window.width * spec.vectors) as vector:
-                    emit.store(self._held, slot + vector * width, emit.f32(0.0, width), width)
+            with T.Else(), T.serial(window.width * spec.vectors) as vector:
+                emit.store(self._held, slot + vector * width, emit.f32(0.0, width), width)
 
     def _products(self, group: Any, pixel: Any, slot: Any) -> None:
         spec, width = self._spec, self._spec.cut.width
