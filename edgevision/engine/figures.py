@@ -67,7 +67,7 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 def fits(engine: Engine) -> tuple[Fit, ...]:
     """What the engine takes of its part, resource by resource."""
     return tuple(
-        Fit(use.resource, use.used, use.used * (1 - band), use.used * (1 + band), use.available)
+        Fit(use.resource, use.used, round(use.used * (1 - band), 1), round(use.used * (1 + band), 1), use.available)
         for use in use_of(engine)
         for band in [BANDS.get(use.resource, max(BANDS.values()))]
     )
