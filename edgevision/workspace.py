@@ -4,6 +4,7 @@ weights/<model>-<data>.safetensors      train
 compressed/<model>-<data>-<recipe>/     compress
 bundles/<compressed>@<target>/          deploy
 profiles/<device>-<threads>t-<time>.json  profile
+modelled/<bundle>-<time>.json           profile, of a simulated engine
 report/                                 report
 """
 
@@ -59,6 +60,11 @@ class Workspace:
         """A new file for a profile; the time in its name keeps earlier ones."""
         stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%d-%H%M%S-%f")
         return self.root / "profiles" / f"{slug(device)}-{threads}t-{stamp}.json"
+
+    def modelled(self, bundle: str, now: datetime | None = None) -> Path:
+        """A new file for what was modelled of a bundle."""
+        stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%d-%H%M%S-%f")
+        return self.root / "modelled" / f"{slug(bundle)}-{stamp}.json"
 
     @property
     def report(self) -> Path:

@@ -100,6 +100,8 @@ def _misfit(bundle: Bundle, device: str | None, machine: dict[str, Any] | None) 
     from edgevision.device.pushed import refuse_machine
 
     target = bundle.manifest.target
+    if bundle.manifest.engine is not None and not (device or "").startswith("ssh:"):
+        return f"for the engine of {target.name}; --device csim models it"
     if device is None and target.default_device.startswith("qemu"):
         return f"for {_about(target)}, which is only emulated here"
     if device is not None and device.startswith("rpc:") and bundle.manifest.static:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from edgevision.api.engines import EngineCheck
     from edgevision.bundle import Bundle, Origin, Verified
     from edgevision.compiler import Coverage, Program
     from edgevision.compress.compressed import CompressedInfo
+    from edgevision.engine.network import IntegerNetwork
     from edgevision.target import Target
 
 #: Golden inputs a bundle carries.
@@ -30,12 +32,14 @@ class Checked:
     Attributes:
         coverage: operators, shares of the MACs and memory; None when the graph cannot even be read.
         problems: every reason why it would not compile or fit, as the errors `deploy` would raise.
+        engine: what the target's engine would do with it, modelled; None where there is none.
     """
 
     artefact: str
     target: Target
     coverage: Coverage | None
     problems: tuple[EdgeVisionError, ...]
+    engine: EngineCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,16 @@ class Deployed:
     Attributes:
         verified: golden vectors run on the device; None without `run`.
         emulated: the device emulates the target, so nothing about its speed is known.
+        engine: what the target's engine does with it, or could do, modelled; None where there is none.
+        unreached: why the results are simulated and not the board's.
     """
 
     bundle: Bundle
     artefact: str
     verified: Verified | None = None
     emulated: bool = False
+    engine: EngineCheck | None = None
+    unreached: str | None = None
 
 
 def check(
@@ -72,6 +80,7 @@ def check(
         UsageError: no such artefact or target.
     """
     from edgevision import compiler
+    from edgevision.api.engines import engine_check
 
     chosen = _target(target)
     name, graph = _graph(artefact, Workspace(Path(out)), image_size)
@@ -79,13 +88,14 @@ def check(
         coverage = compiler.check(graph, chosen)
     except Unsupported as problem:
         return Checked(name, chosen, None, (problem,))
-    problems: list[EdgeVisionError] = []
+    engine = engine_check(graph, chosen)
+    problems: list[EdgeVisionError] = [*(engine.problems if engine else ())]
     if coverage.unsupported:
         problems.append(Unsupported("operators that cannot be compiled", where=name, reasons=coverage.unsupported))
     need, have = coverage.weight_bytes + coverage.activation_bytes, chosen.memory.ram_mib
     if have is not None and need > have << 20:
         problems.append(DoesNotFit(f"needs at least {need >> 20} MiB of memory, {target} has {have} MiB", where=name))
-    return Checked(name, chosen, coverage, tuple(problems))
+    return Checked(name, chosen, coverage, tuple(problems), engine)
 
 
 def deploy(
@@ -95,6 +105,7 @@ def deploy(
     run: bool = False,
     device: str | None = None,
     static: bool = False,
+    bitstream: Path | None = None,
     tune: float | None = None,
     out: Path | str = DEFAULT_OUT,
     timeout: float = 60,
@@ -111,6 +122,7 @@ def deploy(
         tune: minutes to search faster loops for operators that have no kernel of ours, timed on this machine or on a
             `rpc:` device. What was searched before counts, so the same command again takes seconds.
         static: runner and kernels in one file.
+        bitstream: engine.bit, with engine.hwh beside it, for a target with an engine and a network that it runs.
         timeout: seconds the device may take for one step.
 
     Raises:
@@ -121,6 +133,7 @@ def deploy(
     """
     from edgevision import bundle as bundles
     from edgevision import compiler
+    from edgevision.api import engines
     from edgevision.compress.compressed import Compressed
     from edgevision.device import open_device
     from edgevision.device.tuning import tuner_for
@@ -138,6 +151,18 @@ def deploy(
     name = compressed.folder.name
     place = workspace.bundle(f"{name}-static" if static else name, target)
     refuse_overwrite(place, overwrite=overwrite)
+    graph = compressed.graph()
+    network = engines.network_for(graph, chosen)
+    if network is not None:
+        return _deploy_engine(
+            network, graph, compressed.info, chosen, place, name=name, run=run, device=device, bitstream=bitstream,
+            static=static, overwrite=overwrite, timeout=timeout, tune=tune, progress=progress,
+        )  # fmt: skip
+    if bitstream is not None:
+        raise UsageError(
+            "a bitstream was given, but nothing of this network runs on an engine",
+            where=f"{name} for {target}", fix="leave --bitstream out; edgevision check says what the engine runs",
+        )  # fmt: skip
     where = open_device(device or chosen.default_device, chosen, timeout=timeout) if run else None
     if where is not None:
         # A device that is not there, or is something else, should not cost the time of a build.
@@ -145,7 +170,6 @@ def deploy(
         where.ready(chosen, static=static, need_bytes=compressed.onnx_path.stat().st_size)
         progress("device", 1, 1, where.name)
     tuner = None if tune is None else tuner_for(device, chosen, minutes=tune, timeout=timeout)
-    graph = compressed.graph()
     program = compiler.compile_graph(graph, chosen, tuner=tuner, progress=progress)
     origin = _origin(compressed.info)
     images = _images(compressed.info)
@@ -156,12 +180,13 @@ def deploy(
     progress("link", 0, 1)
     made = bundles.write(program, origin, place, golden=golden, static=static, overwrite=overwrite)
     progress("link", 1, 1)
+    engine = engines.engine_check(graph, chosen)
     if where is None:
-        return Deployed(made, name)
+        return Deployed(made, name, engine=engine)
     progress("run", 0, 1, where.name)
     verified = bundles.verify(made, where)
     progress("run", 1, 1, where.name)
-    return Deployed(made, name, verified, emulated=where.name.startswith("qemu"))
+    return Deployed(made, name, verified, emulated=where.name.startswith("qemu"), engine=engine)
 
 
 def verify(
@@ -187,7 +212,40 @@ def verify(
 
     loaded = bundles.load(Workspace(Path(out)).find_bundle(str(bundle) if bundle else None))
     target = loaded.manifest.target
-    return bundles.verify(loaded, open_device(device or target.default_device, target, timeout=timeout))
+    default = "csim" if loaded.manifest.engine is not None else target.default_device
+    return bundles.verify(loaded, open_device(device or default, target, timeout=timeout))
+
+
+def _deploy_engine(
+    network: IntegerNetwork, graph: onnx.ModelProto, info: CompressedInfo, target: Target, place: Path, *, name: str,
+    run: bool, device: str | None, bitstream: Path | None, static: bool, overwrite: bool, timeout: float,
+    tune: float | None, progress: Progress,
+) -> Deployed:  # fmt: skip
+    """The bundle of a network that runs on the engine, verified layer by layer where it is to be run."""
+    from edgevision import bundle as bundles
+    from edgevision.api import engines
+
+    if tune is not None:
+        raise UsageError("there is nothing to tune: every layer runs on the engine", fix="leave --tune out")
+    where = engines.open_engine_device(device, target, bitstream, timeout=timeout) if run else None
+    unreached = None
+    if where is not None:
+        progress("device", 0, 1, where.name)
+        need = 0 if bitstream is None else 2 * bitstream.stat().st_size if bitstream.is_file() else 0
+        where, unreached = engines.answering(where, target, need_bytes=need, timeout=timeout)
+        progress("device", 1, 1, where.name)
+    progress("engine program", 0, 1)
+    made = engines.write_engine_bundle(
+        network, target, _origin(info), _images(info), place, bitstream=bitstream, static=static, overwrite=overwrite
+    )
+    progress("engine program", 1, 1)
+    engine = engines.engine_check(graph, target)
+    if where is None:
+        return Deployed(made, name, engine=engine)
+    progress("run", 0, 1, where.name)
+    verified = bundles.verify(made, where)
+    progress("run", 1, 1, where.name)
+    return Deployed(made, name, verified, emulated=where.name == "csim", engine=engine, unreached=unreached)
 
 
 def _target(name: str) -> Target:

@@ -19,6 +19,7 @@ from edgevision.workspace import DEFAULT_OUT, Workspace
 if TYPE_CHECKING:
     from edgevision.bundle import Origin
     from edgevision.compress.scoring import Scoring
+    from edgevision.profile.modelled import Modelled
     from edgevision.profile.profile import Profile
 
 #: What may be given for test images that are not where they were, by metric.
@@ -117,7 +118,8 @@ def profile(
 
     def opened(bundle: Bundle) -> Device:
         target = bundle.manifest.target
-        return open_device(device or target.default_device, target, timeout=timeout)
+        return open_device(device or ("csim" if bundle.manifest.engine else target.default_device), target,
+                           timeout=timeout)  # fmt: skip
 
     origin = read_manifest(folders[0]).origin
     scoring, place, doubts = images_of(origin, data) if accuracy else (None, None, [])
@@ -142,6 +144,65 @@ def profile(
     except (EdgeVisionError, OSError) as error:
         raise Unsaved(path, done, error) from error
     return Profiled(path, done, tuple(skipped))
+
+
+@dataclass(frozen=True)
+class ModelledProfile:
+    """What `profile` shows of a bundle on the simulated engine, and the file it is in."""
+
+    path: Path
+    modelled: Modelled
+
+
+def profile_modelled(
+    bundle: Path | str,
+    *,
+    data: str | None = None,
+    accuracy: bool = True,
+    limit: int | None = None,
+    out: Path | str = DEFAULT_OUT,
+    timeout: float = 60,
+    command: str = "edgevision profile --device csim",
+    progress: Progress = silent,
+) -> ModelledProfile:
+    """Model the calls of a bundle for an engine, and run the C simulation on the test images beside the reference.
+
+    Args:
+        bundle: its folder, or its name in `out`.
+        data, accuracy, limit: as of `profile`.
+
+    Raises:
+        UsageError: no such bundle, or images that are gone.
+        Unsupported: the bundle is not for an engine.
+        ToolMissing: the simulation cannot be built.
+        Mismatch: the bundle changed.
+    """
+    from edgevision.bundle.manifest import read_manifest
+    from edgevision.device.csim import CsimDevice
+    from edgevision.profile.modelled import modelled_profile
+
+    _check((), "csim", data, accuracy=accuracy)
+    workspace = Workspace(Path(out))
+    folder = workspace.find_bundle(str(bundle))
+    manifest = read_manifest(folder)
+    scoring, place, doubts = images_of(manifest.origin, data) if accuracy else (None, None, [])
+    done = modelled_profile(
+        folder, CsimDevice(timeout=timeout), scoring=scoring, images_from=place, doubts=tuple(doubts), limit=limit,
+        command=command, progress=progress,
+    )  # fmt: skip
+    path = workspace.modelled(folder.name)
+    done.save(path)
+    return ModelledProfile(path, done)
+
+
+def runs_simulated(bundles: Sequence[Path | str], device: str | None, out: Path | str = DEFAULT_OUT) -> bool:
+    """Whether `profile` would end on the simulated engine: asked for, or all that a lone bundle has."""
+    from edgevision.bundle.manifest import read_manifest
+
+    if device is not None:
+        return device == "csim"
+    folder = Workspace(Path(out)).find_bundle(str(bundles[0])) if len(bundles) == 1 else None
+    return folder is not None and read_manifest(folder).engine is not None
 
 
 def images_of(origin: Origin, data: str | None) -> tuple[Scoring | None, str | None, list[str]]:

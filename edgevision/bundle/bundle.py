@@ -49,7 +49,12 @@ class Bundle:
     @property
     def size_bytes(self) -> int:
         """Bytes of all files but the golden vectors: what a board has to hold."""
-        return sum(entry.size for entry in self.manifest.files if not entry.path.startswith("golden/"))
+        return sum(entry.size for entry in self.board_files if not entry.path.startswith("golden/"))
+
+    @property
+    def board_files(self) -> tuple[FileEntry, ...]:
+        """Files a board needs: all but the sources of the engine."""
+        return tuple(entry for entry in self.manifest.files if not entry.path.startswith("hw/"))
 
     def golden(self, vector: GoldenVector) -> tuple[np.ndarray, np.ndarray]:
         """Input and expected output of a golden vector.
@@ -102,7 +107,7 @@ def write(
     exact = not np.issubdtype(np.dtype(outputs[0].dtype), np.floating)
     for index, (given, expected) in enumerate(golden):
         names = f"golden/input_{index}.bin", f"golden/output_{index}.bin"
-        files[names[0]], files[names[1]] = _raw(given), _raw(expected)
+        files[names[0]], files[names[1]] = raw(given), raw(expected)
         vectors.append(GoldenVector(*names, tolerance=0.0 if exact else tolerance))
     manifest = Manifest(
         schema=SCHEMA,
@@ -123,7 +128,7 @@ def write(
         golden=tuple(vectors),
         files=tuple(FileEntry(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in sorted(files.items())),
     )
-    _write_files(out, {**files, NAME: manifest.encoded()}, overwrite=overwrite)
+    write_files(out, {**files, NAME: manifest.encoded()}, overwrite=overwrite)
     return Bundle(out, manifest)
 
 
@@ -175,7 +180,8 @@ def _walk(folder: Path, reasons: list[str]) -> dict[str, int]:
     return sizes
 
 
-def _write_files(out: Path, files: dict[str, bytes], *, overwrite: bool) -> None:
+def write_files(out: Path, files: dict[str, bytes], *, overwrite: bool) -> None:
+    """Write a bundle's files, whole or not at all."""
     with folder_aside(out, overwrite=overwrite) as folder:
         for name, content in files.items():
             path = folder / name
@@ -207,7 +213,8 @@ def _check_golden(golden: Golden, given: TensorSpec, result: TensorSpec) -> None
         raise UsageError("the golden vectors are not of the program's shape", reasons=reasons)
 
 
-def _raw(array: np.ndarray) -> bytes:
+def raw(array: np.ndarray) -> bytes:
+    """The bytes of a tensor file, little-endian."""
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
 
 

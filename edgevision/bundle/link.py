@@ -25,8 +25,13 @@ _LINK = ("-s", "-Wl,--build-id=none")
 #: Every object file brings the same few helpers; those of the first are kept.
 _ONCE = ("-Wl,--gc-sections",)
 _LIBRARIES = ("-lpthread", "-lm")
-_WALK = ("cpu.c", "error.c", "hooks.c", "plan.c", "pool.c", "runner.c", "sha256.c", "storage.c")
-_COMMAND = ("main.c", "options.c")
+_WALK = ("clock.c", "cpu.c", "error.c", "hooks.c", "plan.c", "pool.c", "runner.c", "sha256.c", "storage.c")
+_COMMAND = ("main.c", "options.c", "report.c")
+#: The runner of a bundle for the engine: no kernels, a driver.
+_ENGINE = (
+    "clock.c", "engine_border.c", "engine_hardware.c", "engine_main.c", "engine_plan.c", "error.c", "options.c",
+    "report.c", "sha256.c", "storage.c",
+)  # fmt: skip
 
 
 def kernels_id(program: Program) -> str:
@@ -67,6 +72,11 @@ def link_runner(compiler: Compiler) -> bytes:
     """Return the runner executable that loads kernels.so."""
     arguments = [*_FLAGS, *_LINK, *_WALK, *_COMMAND, "kernels_dynamic.c", *_LIBRARIES, "-ldl"]
     return _cached("runner", arguments, compiler).read_bytes()
+
+
+def link_engine_runner(compiler: Compiler) -> bytes:
+    """Return the runner executable that drives the engine of an FPGA."""
+    return _cached("engine_runner", [*_FLAGS, *_LINK, *_ENGINE, "-lm"], compiler).read_bytes()
 
 
 def walk_library(target: Target) -> Path:

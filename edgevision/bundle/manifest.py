@@ -9,6 +9,8 @@ import msgspec
 
 from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
+from edgevision.engine.deployed import ALWAYS, WITH_BITSTREAM
+from edgevision.engine.figures import Figures
 from edgevision.errors import Mismatch, ToolMissing, UsageError
 from edgevision.resources import shipped
 from edgevision.target import Target
@@ -82,6 +84,25 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metric: Metric = "top-1"
 
 
+class EngineInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The engine's part of a manifest.
+
+    Attributes:
+        fingerprint: of the engine the programs are for.
+        bitstream: whether the bundle holds one.
+        figures: of the network on that engine, modelled.
+    """
+
+    fingerprint: str
+    bitstream: bool
+    figures: Figures
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files the bundle must hold for the engine."""
+        return ALWAYS + (WITH_BITSTREAM if self.bitstream else ())
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Content of manifest.json.
 
@@ -90,6 +111,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         arena_bytes, live_bytes: arena of the plan, and the lower bound no plan can go below.
         compiler: what linked the bundle.
         static: whether the kernels are inside the runner.
+        engine: of a bundle that runs on the engine of an FPGA.
     """
 
     schema: str
@@ -107,6 +129,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[StepInfo, ...]
     golden: tuple[GoldenVector, ...]
     files: tuple[FileEntry, ...]
+    engine: EngineInfo | None = None
 
     def encoded(self) -> bytes:
         """The file: the same manifest always gives the same bytes."""
@@ -194,7 +217,10 @@ def _doubts(manifest: Manifest) -> list[str]:
     for entry in manifest.files:
         if not 0 <= entry.size <= _MAX_FILE_BYTES:
             reasons.append(f"{entry.path}: expected a size from 0 to {_MAX_FILE_BYTES}, got {entry.size}")
-    needed = {"plan.txt", "weights.bin", "runner"} | (set() if manifest.static else {"kernels.so"})
+    if manifest.engine is None:
+        needed = {"plan.txt", "weights.bin", "runner"} | (set() if manifest.static else {"kernels.so"})
+    else:
+        needed = {"runner", *manifest.engine.files}
     for vector in manifest.golden:
         needed |= {vector.input, vector.output}
     reasons += [f"the manifest does not list {name[:200]!r}" for name in sorted(needed - set(names))]

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from edgevision.bundle.bundle import Bundle, load
+from edgevision.bundle.engine_bundle import golden_layers
 from edgevision.bundle.manifest import GoldenVector
 from edgevision.errors import Mismatch, UsageError
 
@@ -27,12 +28,13 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification that passed has seen."""
+    """What a verification that passed has seen; `layers` of a bundle for the engine that were compared one by one."""
 
     device: str
     files: int
     vectors: int
     max_abs_error: float
+    layers: int = 0
 
 
 def verify(bundle: Bundle, device: Runs) -> Verified:
@@ -49,6 +51,7 @@ def verify(bundle: Bundle, device: Runs) -> Verified:
             "the bundle has no golden vectors to run", where=str(bundle.folder), fix="deploy it again with data"
         )
     device.push(bundle.folder)
+    layers = _layers(bundle, device)
     errors, reasons = [0.0], []
     for vector in bundle.manifest.golden:
         given, expected = bundle.golden(vector)
@@ -62,7 +65,34 @@ def verify(bundle: Bundle, device: Runs) -> Verified:
             reasons=reasons[:20],
             fix="deploy again for exactly this board; if it persists, report the bundle and the board",
         )
-    return Verified(device.name, len(bundle.manifest.files), len(bundle.manifest.golden), max(errors))
+    return Verified(device.name, len(bundle.manifest.files), len(bundle.manifest.golden), max(errors), layers)
+
+
+def _layers(bundle: Bundle, device: Runs) -> int:
+    """Compare every layer of a bundle for the engine with its golden vector; how many there are.
+
+    Raises:
+        Mismatch: names the first layer that differs, where, and how many do in all.
+    """
+    if bundle.manifest.engine is None:
+        return 0
+    wanted = golden_layers(bundle)
+    got = device.layers(bundle.golden(bundle.manifest.golden[0])[0])  # type: ignore[attr-defined]
+    different = [name for name, tensor in wanted.items() if not np.array_equal(got.get(name), tensor)]
+    if different:
+        first, order = different[0], list(wanted)
+        one, other = wanted[first], got.get(first)
+        detail = "nothing was returned"
+        if other is not None and other.shape == one.shape:
+            places = np.argwhere(one != other)
+            at = tuple(int(index) for index in places[0])
+            detail = f"{len(places)} of {one.size} bytes differ, the first at {at}: expected {one[at]}, got {other[at]}"
+        raise Mismatch(
+            f"layer '{first}' ({order.index(first) + 1} of {len(order)}) is the first that differs on {device.name}",
+            where=str(bundle.folder), reasons=[detail, f"{len(different)} of {len(order)} layers differ in all"],
+            fix="was the bitstream built from the hw folder of this bundle? if so, report the layer and the board",
+        )  # fmt: skip
+    return len(wanted)
 
 
 def compare(got: np.ndarray, expected: np.ndarray, vector: GoldenVector) -> tuple[float, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgevision.cli import options
+from edgevision.cli import engine, options
 
 
 @click.command(name="check")
@@ -35,6 +35,8 @@ def command(settings: options.Settings, artefact: str | None, target: str, image
             f"{words.count(coverage.macs)} multiply-accumulates, {100 * coverage.float_mac_share:.1f} % in float; "
             f"{words.size(coverage.weight_bytes)} of weights, at least {words.size(coverage.activation_bytes)} of arena"
         )
+    if found.engine:
+        engine.tell(console, found.engine, target)
     for problem in found.problems:
         console.error(problem, as_result=False)
     console.say("It will not be built." if found.problems else "It compiles and fits.")
@@ -50,6 +52,7 @@ def command(settings: options.Settings, artefact: str | None, target: str, image
             "float_step_share": coverage.float_step_share if coverage else None,
             "weight_bytes": coverage.weight_bytes if coverage else None,
             "activation_bytes": coverage.activation_bytes if coverage else None,
+            "engine": engine.as_dict(found.engine),
         }
     )
     return found.problems[0].exit_code if found.problems else 0

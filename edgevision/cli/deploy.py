@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from edgevision.cli import options
+from edgevision.cli import engine, options
 
 
 @click.command(name="deploy")
@@ -19,6 +21,12 @@ from edgevision.cli import options
     help="Search faster loops for operators without a kernel of ours, timed here or on an rpc: device.",
 )
 @click.option("--static", is_flag=True, help="Runner and kernels in one file, for boards without a matching libc.")
+@click.option(
+    "--bitstream",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="engine.bit, with engine.hwh beside it, for the engine of an FPGA (make -C BUNDLE/hw bitstream).",
+)
 @options.command
 def command(
     settings: options.Settings,
@@ -28,6 +36,7 @@ def command(
     device: str | None,
     tune: float | None,
     static: bool,
+    bitstream: Path | None,
 ) -> None:
     """Compile ARTEFACT, a compressed network, for a target and bundle it; the newest network without it."""
     from edgevision import api
@@ -44,14 +53,14 @@ def command(
         console.note(f"deploying {artefact}")
     with console.progress() as progress:
         done = api.deploy(
-            artefact, target, run=run, device=device, static=static, tune=tune, out=settings.out,
+            artefact, target, run=run, device=device, static=static, bitstream=bitstream, tune=tune, out=settings.out,
             timeout=settings.timeout, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
     manifest, verified = done.bundle.manifest, done.verified
     console.table(
         f"{done.artefact} for {manifest.target.title}",
         ("file", "size"),
-        [(entry.path, words.size(entry.size)) for entry in manifest.files if not entry.path.startswith("golden/")],
+        [(entry.path, words.size(entry.size)) for entry in manifest.files if "/" not in entry.path],
     )
     integer = sum(step.macs for step in manifest.steps if step.integer)
     share = 100 * integer / max(manifest.macs, 1)
@@ -59,8 +68,16 @@ def command(
         f"{len(manifest.steps)} steps, {words.count(manifest.macs)} MACs ({share:.1f} % integer), "
         f"arena {words.size(manifest.arena_bytes)}; {words.size(done.bundle.size_bytes)} on the board"
     )
+    if done.engine:
+        engine.tell(console, done.engine, manifest.target.name)
+    if manifest.engine is not None and not manifest.engine.bitstream:
+        console.say(f"No bitstream yet: make -C {done.bundle.folder / 'hw'} bitstream TARGET={manifest.target.name}")
+    if done.unreached:
+        console.note(f"simulated, because the board did not answer: {done.unreached}")
+    if verified and verified.layers:
+        console.say(f"{verified.layers} layers agree byte by byte on {verified.device}")
     if verified:
-        where = f"{verified.device}, an emulator: it checks results, its speed means nothing" if done.emulated else (
+        where = f"{verified.device}, which checks results and has no speed" if done.emulated else (
             verified.device
         )  # fmt: skip
         console.say(f"{verified.vectors} golden vectors agree on {where} (max abs error {verified.max_abs_error:.1e})")
@@ -81,5 +98,8 @@ def command(
             "device": verified.device if verified else None,
             "golden_vectors": verified.vectors if verified else 0,
             "max_abs_error": verified.max_abs_error if verified else None,
+            "golden_layers": verified.layers if verified else 0,
+            "unreached": done.unreached,
+            "engine": engine.as_dict(done.engine),
         }
     )

@@ -58,6 +58,9 @@ def command(
     from edgevision.api.measuring import Unsaved
 
     console, bound, skipped = settings.console, cores(affinity), list[str]()
+    if api.measuring.runs_simulated(bundles, device, settings.out):
+        _simulated(settings, bundles, every=every, against=against, data=data, accuracy=not no_accuracy, limit=limit)
+        return
     if not bundles:
         meant = newest(settings.workspace, device, skipped, timeout=settings.timeout)
         console.note(f"profiling {'all bundles like ' if every else ''}{meant}")
@@ -78,6 +81,51 @@ def command(
         console.note(f"skipped {line}")
     console.say(str(done.path))
     console.result(msgspec.to_builtins(done.profile) | {"path": str(done.path), "skipped": skipped})
+
+
+def _simulated(
+    settings: options.Settings, bundles: Sequence[str], *, every: bool, against: Sequence[str], data: str | None,
+    accuracy: bool, limit: int | None,
+) -> None:  # fmt: skip
+    """Modelled cycles of each call, and the simulation beside the reference; no latency."""
+    from edgevision import api
+    from edgevision.cli import engine
+    from edgevision.report import words
+
+    if every or against or len(bundles) > 1:
+        raise UsageError(
+            "the simulated engine has no time to compare", where="--device csim",
+            fix="name one bundle and leave --all and --against out",
+        )  # fmt: skip
+    console = settings.console
+    bundle = bundles[0] if bundles else str(settings.workspace.find_bundle(None))
+    with console.progress() as progress:
+        done = api.measuring.profile_modelled(
+            bundle, data=data, accuracy=accuracy, limit=limit, out=settings.out, timeout=settings.timeout,
+            command=settings.typed, progress=progress,
+        )  # fmt: skip
+    found = done.modelled
+    rows = [
+        (" + ".join(call.layers), *(str(n) for n in (call.pointwise, call.spatial, call.read, call.write, call.added)),
+         call.bound)
+        for call in found.calls
+    ]  # fmt: skip
+    console.table(
+        f"{found.model} on the engine of {found.target}, cycles, modelled",
+        ("layers", "1x1", "spatial", "read", "write", "longer by", "bound"), rows,
+    )  # fmt: skip
+    engine.tell_figures(console, found.figures, found.target, len(found.calls))
+    if found.simulated:
+        seen = found.simulated
+        console.say(
+            f"{seen.metric} of {seen.images} images of {seen.data}: {words.percent(seen.simulated)} % in the C "
+            f"simulation, {words.percent(seen.reference)} % in the integer reference; largest difference of their maps "
+            f"{seen.max_abs_error:.1e}"
+        )
+    for doubt in found.doubts:
+        console.note(doubt)
+    console.say(str(done.path))
+    console.result(msgspec.to_builtins(found) | {"figures": engine.figures_dict(found.figures), "path": str(done.path)})
 
 
 def tell(console: Console, profile: Profile) -> None:

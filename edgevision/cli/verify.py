@@ -23,6 +23,7 @@ def command(settings: options.Settings, bundle: str | None, device: str | None) 
     console.say(
         f"{found.files} files are what the manifest says; {found.vectors} golden vectors agree on {found.device} "
         f"(max abs error {found.max_abs_error:.1e})"
+        + (f", and {found.layers} layers one by one" if found.layers else "")
     )
     console.result(
         {
@@ -31,6 +32,7 @@ def command(settings: options.Settings, bundle: str | None, device: str | None) 
             "device": found.device,
             "files": found.files,
             "golden_vectors": found.vectors,
+            "golden_layers": found.layers,
             "max_abs_error": found.max_abs_error,
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 from edgevision.config import nearest
+from edgevision.device.csim import CsimDevice
 from edgevision.device.device import Device
 from edgevision.device.host import HostDevice
 from edgevision.device.pushed import refuse_target
@@ -17,6 +18,7 @@ from edgevision.target import Target
 
 _DESCRIPTIONS = {
     "host": "this machine",
+    "csim": "the C simulation of a target's engine: checks results, has no time",
     "qemu-aarch64": "64-bit Arm under qemu-user: checks results, its times mean nothing",
     "qemu-armv7": "32-bit Arm under qemu-user: checks results, its times mean nothing",
     "ssh:USER@HOST[:PORT]": "a Linux board reached with ssh; keys and jump hosts from ssh's own configuration",
@@ -53,6 +55,8 @@ def open_device(spec: str, target: Target, *, timeout: float = 60) -> Device:
     if spec == "host":
         refuse_target(target, machine_arch(platform.machine()), name=spec)
         return HostDevice(timeout=timeout)
+    if spec == "csim":
+        return CsimDevice(timeout=timeout)
     if spec == "qemu-aarch64":
         refuse_target(target, "aarch64", name=spec)
         return QemuDevice("aarch64", timeout=timeout)

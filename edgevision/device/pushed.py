@@ -20,8 +20,18 @@ def checked_bundle(folder: Path, arch: Arch, *, name: str) -> Bundle:
         Unsupported: the bundle is for another architecture.
     """
     bundle = load(folder)
+    refuse_engine(bundle, name=name)
     refuse_other_arch(bundle, arch, name=name)
     return bundle
+
+
+def refuse_engine(bundle: Bundle, *, name: str) -> None:
+    """Raise `Unsupported` when the bundle needs the engine of an FPGA, which device `name` has not."""
+    if bundle.manifest.engine is not None:
+        raise Unsupported(
+            f"the bundle runs on the engine of {bundle.manifest.target.name}, which this device has not",
+            where=f"device {name}", fix="--device csim simulates it, --device ssh:USER@HOST is the board",
+        )  # fmt: skip
 
 
 def refuse_other_arch(bundle: Bundle, arch: Arch, *, name: str) -> None:

@@ -23,7 +23,7 @@ from edgevision.bundle.link import walk_library
 from edgevision.device import facts
 from edgevision.device.answer import by_step, raise_failure, raise_timeout
 from edgevision.device.device import RawTiming
-from edgevision.device.pushed import need_bundle
+from edgevision.device.pushed import need_bundle, refuse_engine
 from edgevision.device.samples import outputs_of, samples_of
 from edgevision.errors import DeviceError, EdgeVisionError, ToolMissing, Unsupported, UsageError
 from edgevision.target import Target
@@ -71,6 +71,7 @@ class RpcDevice:
     def push(self, bundle: Path) -> None:
         """Upload plan, weights, kernels and the walk, and load the walk into the server."""
         checked = load(bundle)
+        refuse_engine(checked, name=self.name)
         self._refuse_static(static=checked.manifest.static)
         library = walk_library(checked.manifest.target)
         session = self._connected()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.bundle.bundle import Bundle, load
+from edgevision.bundle.engine_bundle import layers_of
 from edgevision.bundle.manifest import NAME
 from edgevision.device import executable, facts
 from edgevision.device.answer import Answer, raise_failure, read_answer
@@ -78,7 +79,7 @@ class SshDevice:
         """Copy the files the board does not have yet, and let the board hash what arrived."""
         checked = load(bundle)
         remote = f"{_FOLDER}/{checked.identity[:24]}"
-        wanted = {entry.path: entry.sha256 for entry in checked.manifest.files} | {NAME: checked.identity}
+        wanted = {entry.path: entry.sha256 for entry in checked.board_files} | {NAME: checked.identity}
         hashing = _hashing(remote, sorted(wanted))
         printed = self._shell.must(f"uname -m; {hashing}", "asking what the board is and has")
         machine, _, hashes = printed.decode(errors="replace").partition("\n")
@@ -93,18 +94,25 @@ class SshDevice:
         """Run the bundle on each sample of `inputs` in one process on the board."""
         bundle = need_bundle(self._bundle, name=self.name)
         samples = samples_of(inputs, bundle.manifest)
+        return outputs_of(self._output(samples), len(samples), bundle.manifest.outputs[0], where=self.name)
+
+    def layers(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Every tensor of a bundle for the engine, layer by layer; image float32 (1, C, H, W)."""
+        bundle = need_bundle(self._bundle, name=self.name)
+        return layers_of(bundle, self._output(samples_of(image, bundle.manifest), "--layers"), where=self.name)
+
+    def _output(self, samples: np.ndarray, *flags: str) -> bytes:
         scratch = f"run-{secrets.token_hex(8)}"
         here, there = f"{_FOLDER}/{scratch}", f"../{scratch}"
         try:
-            flags = ["--input", f"{there}/input.bin", "--output", f"{there}/output.bin"]
-            self._start(flags, before=f"mkdir {here} && cat > {here}/input.bin && ", stdin=samples.tobytes())
-            raw = self._shell.must(f"cat {here}/output.bin && rm -r {here}", "fetching the output")
+            files = ["--input", f"{there}/input.bin", "--output", f"{there}/output.bin"]
+            self._start([*flags, *files], before=f"mkdir {here} && cat > {here}/input.bin && ", stdin=samples.tobytes())
+            return self._shell.must(f"cat {here}/output.bin && rm -r {here}", "fetching the output")
         except EdgeVisionError:
             # The board may be gone: what went wrong first is what matters.
             with contextlib.suppress(EdgeVisionError):
                 self._shell.run(f"rm -rf {here}", "removing a folder")
             raise
-        return outputs_of(raw, len(samples), bundle.manifest.outputs[0], where=self.name)
 
     def profile(self, n: int, *, warmup: int = 3, threads: int = 1, per_step: bool = False) -> RawTiming:
         """Time `n` runs on the first golden input, in one process on the board."""

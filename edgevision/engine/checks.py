@@ -24,7 +24,7 @@ from edgevision.engine.network import (
     Upsample,
 )
 from edgevision.errors import UsageError
-from edgevision.graph.square import LARGEST_DILATION
+from edgevision.graph.sampling import LARGEST_DILATION
 
 #: Largest channels, height or width, and bytes of one tensor.
 LARGEST_SIZE, LARGEST_TENSOR = 1 << 14, 1 << 28

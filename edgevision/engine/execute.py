@@ -18,7 +18,7 @@ from edgevision.engine.network import (
     Upsample,
 )
 from edgevision.errors import UsageError
-from edgevision.graph.square import sampled
+from edgevision.graph.sampling import sampled
 
 
 def run(network: IntegerNetwork, image: np.ndarray) -> dict[str, np.ndarray]:

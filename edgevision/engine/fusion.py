@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgevision.engine.checks import Tensor
 from edgevision.engine.network import Convolution, Header, Layer
 from edgevision.engine.readers import MOVING, readers_of_tensors
-from edgevision.graph.square import LARGEST_DILATION
+from edgevision.graph.sampling import LARGEST_DILATION
 from edgevision.target import Engine
 
 

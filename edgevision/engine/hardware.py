@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 
 from edgevision.errors import Unsupported, UsageError
-from edgevision.graph.square import LARGEST_DILATION
+from edgevision.graph.sampling import LARGEST_DILATION
 from edgevision.target import Engine, load, names
 
 #: The interface of sources, program and registers; a program of another version is refused.

@@ -28,7 +28,7 @@ from edgevision.engine.stages import (
     windows,
 )
 from edgevision.errors import Unsupported
-from edgevision.graph.square import LARGEST_DILATION
+from edgevision.graph.sampling import LARGEST_DILATION
 from edgevision.target import Engine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from edgevision.engine.execute import run
 from edgevision.engine.hardware import fingerprint, header_text
 from edgevision.engine.maps import write_image, write_map
 from edgevision.engine.network import IntegerNetwork
-from edgevision.engine.program import compiled
+from edgevision.engine.program import Program, compiled
 from edgevision.engine.programfile import to_bytes
 from edgevision.engine.validate import validated
 from edgevision.files import write_atomic
@@ -30,7 +31,20 @@ def write_project(network: IntegerNetwork, engine: Engine, image: np.ndarray, fo
         UsageError, Unsupported: the network does not fit the engine, or the image not the network.
     """
     program = validated(compiled(network, engine, fuse=False, keep=True), engine)
-    tensors = run(network, image)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in project_files(program, engine, image, run(network, image)).items():
+        write_atomic(folder / name, content)
+
+
+def project_files(
+    program: Program, engine: Engine, image: np.ndarray, tensors: Mapping[str, np.ndarray]
+) -> dict[str, bytes]:
+    """The files for a program, by name.
+
+    Args:
+        image: int8 (channels, height, width).
+        tensors: what the program's outputs must be, by name.
+    """
     before = np.zeros(program.header.map_bytes, np.uint8)
     write_image(before, program.header, image)
     # Bytes of lanes without a channel are nobody's business.
@@ -38,14 +52,15 @@ def write_project(network: IntegerNetwork, engine: Engine, image: np.ndarray, fo
     for stored in program.header.outputs:
         write_map(after, program.header, stored, tensors[stored.name])
         write_map(mask, program.header, stored, np.full(stored.shape, 255, np.uint8))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "engine_config.h", header_text(engine).encode())
-    write_atomic(folder / "engine.tcl", _settings(engine).encode())
-    write_atomic(folder / "program.evengine", to_bytes(program))
-    write_atomic(folder / "program.bin", program.words.astype("<u8").tobytes())
-    write_atomic(folder / "before.bin", before.tobytes())
-    write_atomic(folder / "after.bin", after.tobytes())
-    write_atomic(folder / "mask.bin", mask.tobytes())
+    return {
+        "engine_config.h": header_text(engine).encode(),
+        "engine.tcl": _settings(engine).encode(),
+        "program.evengine": to_bytes(program),
+        "program.bin": program.words.astype("<u8").tobytes(),
+        "before.bin": before.tobytes(),
+        "after.bin": after.tobytes(),
+        "mask.bin": mask.tobytes(),
+    }
 
 
 def _settings(engine: Engine) -> str:

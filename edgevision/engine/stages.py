@@ -8,7 +8,7 @@ import numpy as np
 
 from edgevision.engine.calls import DEPTHWISE, IM2COL, MAXIMUM, Pointwise, Scale, Spatial
 from edgevision.engine.network import Convolution, Layer, MaxPool, Parameters, Requantise
-from edgevision.graph.square import LARGEST_DILATION
+from edgevision.graph.sampling import LARGEST_DILATION
 
 #: Slots of one pixel of an image that lies in cells: several pixels to a vector.
 CELL_SLOTS = 4

@@ -16,7 +16,7 @@ from edgevision.engine.hardware import fingerprint
 from edgevision.engine.packets import MOST_AHEAD, Receiver
 from edgevision.engine.program import SCHEMA, Program, Stored
 from edgevision.errors import Unsupported, UsageError
-from edgevision.graph.square import LARGEST_DILATION
+from edgevision.graph.sampling import LARGEST_DILATION
 from edgevision.target import Engine
 
 #: Most bytes of feature maps, and words of a program.

@@ -44,7 +44,9 @@ class BundleEngine:
         self.opening = self.device.profile(1, warmup=0, threads=self.threads)
         if self.opening.timing != "measured":
             raise Unsupported(
-                f"the device '{self.device.name}' emulates its target: a time taken there is not a latency",
+                f"the device '{self.device.name}' emulates its target: a time taken there is not a latency"
+                if self.opening.timing == "emulated"
+                else f"the device '{self.device.name}' has no latency: what it knows of times is modelled",
                 where=str(self.folder),
                 fix="profile on the board itself (--device ssh:user@host), or a bundle built with --target host",
             )

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cpu.h"
 #include "options.h"
+#include "report.h"
 #include "runner.h"
 #include "storage.h"
 
@@ -14,15 +15,13 @@ struct session {
     struct ev_command command;
     struct ev_program *program;
     FILE *samples; /* NULL: one sample of zeros */
-    uint64_t sample_count;
-    uint64_t init_ns, first_ns;
-    uint64_t *run_ns, *step_ns;
+    struct ev_timing timing;
 };
 
 static int open_samples(struct session *s, struct ev_error *error)
 {
     uint64_t bytes, sample = 0, one;
-    s->sample_count = 1;
+    s->timing.samples = 1;
     for (int i = 0; i < ev_input_count(s->program); i++) {
         ev_input(s->program, i, &one);
         sample += one;
@@ -34,7 +33,7 @@ static int open_samples(struct session *s, struct ev_error *error)
     if (!bytes || bytes % sample)
         return ev_fail(error, EV_USAGE, "expected a multiple of %" PRIu64 " bytes (one sample), got %" PRIu64 ": %s",
                        sample, bytes, s->command.input);
-    s->sample_count = bytes / sample;
+    s->timing.samples = bytes / sample;
     return 0;
 }
 
@@ -68,13 +67,13 @@ static int run_samples(struct session *s, struct ev_error *error)
     if (path && !(file = fopen(path, "wbe")))
         return ev_fail(error, EV_USAGE, "cannot write %s: %s", path, strerror(errno));
     int status = 0, unwritten = 0;
-    for (uint64_t i = 0; i < s->sample_count && !status && !unwritten; i++) {
+    for (uint64_t i = 0; i < s->timing.samples && !status && !unwritten; i++) {
         if ((status = next_sample(s, error)))
             break;
         uint64_t start = ev_now_ns();
         status = ev_run(s->program, error);
         if (i == 0)
-            s->first_ns = ev_now_ns() - start;
+            s->timing.first_ns = ev_now_ns() - start;
         if (!status)
             unwritten = give_output(s, file);
     }
@@ -86,78 +85,27 @@ static int run_samples(struct session *s, struct ev_error *error)
 static int time_runs(struct session *s, struct ev_error *error)
 {
     size_t repeat = (size_t)s->command.repeat, steps = (size_t)ev_step_count(s->program);
-    s->run_ns = calloc(repeat + 1, sizeof *s->run_ns);
-    s->step_ns = calloc((s->command.steps ? repeat : 0) * steps + 1, sizeof *s->step_ns);
-    if (!s->run_ns || !s->step_ns)
+    s->timing.run_ns = calloc(repeat + 1, sizeof *s->timing.run_ns);
+    s->timing.step_ns = calloc((s->command.steps ? repeat : 0) * steps + 1, sizeof *s->timing.step_ns);
+    if (!s->timing.run_ns || !s->timing.step_ns)
         return ev_fail(error, EV_MEMORY, "no memory for the times of %zu runs", repeat);
     if (s->samples)
         rewind(s->samples);
     if (next_sample(s, error))
         return error->code;
-    if (repeat && ev_repeat(s->program, s->command.warmup, s->command.repeat, s->run_ns, error))
+    if (repeat && ev_repeat(s->program, s->command.warmup, s->command.repeat, s->timing.run_ns, error))
         return error->code;
     for (size_t i = 0; s->command.steps && i < repeat; i++)
-        if (ev_run_timed(s->program, s->step_ns + i * steps, error))
+        if (ev_run_timed(s->program, s->timing.step_ns + i * steps, error))
             return error->code;
     return 0;
-}
-
-/* getrusage would also count the parent before exec; VmHWM is this program alone. */
-static uint64_t peak_rss_bytes(void)
-{
-    char line[256];
-    uint64_t kib = 0;
-    FILE *file = fopen("/proc/self/status", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %" SCNu64, &kib) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return kib * 1024;
-}
-
-static void print_list(const char *name, const uint64_t *values, size_t count)
-{
-    printf("%s[", name);
-    for (size_t i = 0; i < count; i++)
-        printf("%s%" PRIu64, i ? "," : "", values[i]);
-    printf("]");
-}
-
-static void print_json(const struct session *s)
-{
-    size_t repeat = (size_t)s->command.repeat, steps = (size_t)ev_step_count(s->program);
-    printf("{\"schema\":\"edgevision.runner/1\",\"samples\":%" PRIu64 ",\"threads\":%d,\"arena_bytes\":%" PRIu64
-           ",\"peak_rss_bytes\":%" PRIu64 ",\"init_ns\":%" PRIu64 ",\"first_ns\":%" PRIu64 ",",
-           s->sample_count, s->command.threads, ev_arena_bytes(s->program), peak_rss_bytes(), s->init_ns, s->first_ns);
-    print_list("\"run_ns\":", s->run_ns, repeat);
-    printf(",\"steps\":[");
-    for (size_t i = 0; s->command.steps && i < repeat; i++)
-        print_list(i ? "," : "", s->step_ns + i * steps, steps);
-    printf("]}\n");
-}
-
-static int ascending(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void print_text(struct session *s)
-{
-    int repeat = s->command.repeat;
-    printf("%" PRIu64 " samples, init %.3f ms, first run %.3f ms", s->sample_count, (double)s->init_ns * 1e-6,
-           (double)s->first_ns * 1e-6);
-    if (repeat) {
-        qsort(s->run_ns, (size_t)repeat, sizeof *s->run_ns, ascending);
-        printf(", median of %d runs %.3f ms", repeat, (double)s->run_ns[repeat / 2] * 1e-6);
-    }
-    printf(", %d threads, arena %" PRIu64 " bytes\n", s->command.threads, ev_arena_bytes(s->program));
 }
 
 static int run(struct session *s, struct ev_error *error)
 {
     struct ev_command *c = &s->command;
+    if (c->layers)
+        return ev_fail(error, EV_USAGE, "--layers is for bundles of the engine");
     if (c->cpu_count && ev_cpu_pin(c->cpus[0]))
         return ev_fail(error, EV_USAGE, "CPU %d cannot be used here", c->cpus[0]);
     struct ev_options options = {
@@ -165,10 +113,14 @@ static int run(struct session *s, struct ev_error *error)
     uint64_t start = ev_now_ns();
     if (!(s->program = ev_open(c->folder, &options, error)))
         return error->code;
-    s->init_ns = ev_now_ns() - start;
+    s->timing.init_ns = ev_now_ns() - start;
     if (open_samples(s, error) || run_samples(s, error) || time_runs(s, error))
         return error->code;
-    c->json ? print_json(s) : print_text(s);
+    s->timing.threads = c->threads;
+    s->timing.repeat = c->repeat;
+    s->timing.steps = c->steps ? ev_step_count(s->program) : 0;
+    s->timing.arena_bytes = ev_arena_bytes(s->program);
+    c->json ? ev_print_json(&s->timing) : ev_print_text(&s->timing);
     return fflush(stdout) ? ev_fail(error, EV_USAGE, "cannot write the result: %s", strerror(errno)) : 0;
 }
 
@@ -182,7 +134,7 @@ int main(int count, char **words)
     ev_close(session.program);
     if (session.samples)
         fclose(session.samples);
-    free(session.run_ns);
-    free(session.step_ns);
+    free(session.timing.run_ns);
+    free(session.timing.step_ns);
     return status;
 }

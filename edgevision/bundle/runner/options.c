@@ -12,6 +12,7 @@ const char ev_usage[] =
     "  --warmup N           untimed runs before the timed ones (3)\n"
     "  --repeat N           timed runs (0)\n"
     "  --steps              as many runs again, timing each step\n"
+    "  --layers             bundles of the engine: the output of every layer, as bytes\n"
     "  --flush-denormals    treat denormal floats as zero: faster on some cores, no longer bit-exact\n"
     "  --json               one JSON object on stdout instead of text\n";
 
@@ -50,6 +51,7 @@ static int read_switch(struct ev_command *command, const char *name)
         int *flag;
     } known[] = {{"--steps", &command->steps},
                  {"--json", &command->json},
+                 {"--layers", &command->layers},
                  {"--flush-denormals", &command->flush_denormals}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(name, known[i].name))

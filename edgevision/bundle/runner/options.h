@@ -8,7 +8,7 @@
 struct ev_command {
     const char *folder, *input, *output;
     int threads, warmup, repeat;
-    int steps, json, flush_denormals;
+    int steps, json, flush_denormals, layers;
     int cpu_count;
     int cpus[EV_MAX_THREADS];
 };

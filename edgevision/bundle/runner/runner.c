@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct call {
     ev_kernel kernel;
@@ -34,13 +33,6 @@ struct ev_program {
     struct ev_pool *pool;
     int flush_denormals;
 };
-
-uint64_t ev_now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static int join(char *path, size_t size, const char *folder, const char *name, struct ev_error *error)
 {
