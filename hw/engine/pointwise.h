@@ -42,10 +42,8 @@ inline void fill(WeightRing &ring, Word word) {
 // Weight `lane` of a row with a fifth bit: its sign, or zero in the low halves of 8-bit weights.
 inline ap_int<5> weight_of(WeightRow row, int lane, bool is_signed) {
 #pragma HLS INLINE
-    ap_uint<4> bits = row.range(4 * lane + 3, 4 * lane);
-    ap_int<5> weight = bits;
-    if (is_signed) weight[4] = bits[3];
-    return weight;
+    const ap_uint<4> bits = row >> (4 * lane);
+    return is_signed ? ap_int<5>(ap_int<4>(bits)) : ap_int<5>(bits);
 }
 
 // Sums of products of one pixel and two output channels.
@@ -54,15 +52,15 @@ inline void two_products(const Vector &x, WeightRow row0, WeightRow row1, bool i
     ap_int<48> cascade = 0;
     for (int lane = 0; lane < LANES; lane++) {
 #pragma HLS UNROLL
-        ap_int<25> high = ap_int<25>(weight_of(row1, lane, is_signed)) << 17;
-        ap_int<25> both = high + weight_of(row0, lane, is_signed);
-        ap_int<48> product = both * x.lane[lane];
+        const ap_int<25> high = ap_int<25>(weight_of(row1, lane, is_signed)) << 17;
+        const ap_int<25> both = high + weight_of(row0, lane, is_signed);
+        const ap_int<33> product = both * x.lane[lane];
 #pragma HLS BIND_OP variable=product op=mul impl=dsp
         cascade += product;
     }
-    ap_int<17> low = cascade.range(16, 0);
+    const ap_int<17> low = cascade;
     sum0 = low;
-    sum1 = (cascade >> 17) + ap_uint<1>(cascade[16]);
+    sum1 = (cascade >> 17) + ap_uint<1>(cascade >> 16);
 }
 
 inline void pointwise(Packets &packets, hls::stream<Word, 64> &weights, Vectors &features, Vectors &spatial,
