@@ -1,6 +1,6 @@
 """The engine's own sources as a program of this machine: its C simulation, built once and kept in the cache.
 
-The processes run as threads over bounded FIFOs, so a program that would hang the hardware is reported as a deadlock.
+The processes take turns over bounded FIFOs, so a program that would hang the hardware is reported as a deadlock.
 Nothing it shows is a time on a device.
 """
 
@@ -30,7 +30,7 @@ from edgevision.target import Engine
 
 # Hidden: statics of inline functions are otherwise one for all engines that a process has loaded, whatever their size.
 _FLAGS = (
-    "-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-DENGINE_CSIM",
+    "-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-DENGINE_CSIM",
     "-Wno-unknown-pragmas", "-Wno-attributes",
 )  # fmt: skip
 _SOURCES = ("engine/engine.cpp", "csim/csim.cpp", "csim/processes.cpp")
