@@ -1,6 +1,6 @@
 """The engine's own sources as a program of this machine: its C simulation, built once and kept in the cache.
 
-The processes run as threads over bounded FIFOs, so a program that would hang the hardware is reported as a deadlock.
+The processes take turns over bounded FIFOs, so a program that would hang the hardware is reported as a deadlock.
 Nothing it shows is a time on a device.
 """
 
@@ -30,10 +30,10 @@ from edgevision.target import Engine
 
 # Hidden: statics of inline functions are otherwise one for all engines that a process has loaded, whatever their size.
 _FLAGS = (
-    "-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-DENGINE_CSIM",
+    "-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-DENGINE_CSIM",
     "-Wno-unknown-pragmas", "-Wno-attributes",
 )  # fmt: skip
-_SOURCES = ("engine/engine.cpp", "csim/csim.cpp")
+_SOURCES = ("engine/engine.cpp", "csim/csim.cpp", "csim/processes.cpp")
 _REPORT_BYTES = 1 << 16
 
 
@@ -49,12 +49,17 @@ class StreamUse:
 
 @dataclass(frozen=True)
 class PortUse:
-    """A memory port of the engine: bursts (those across 4 KiB count twice), beats, longest burst in beats."""
+    """A memory port of the engine: bursts (those across 4 KiB count twice), beats, longest burst in beats.
+
+    Attributes:
+        ahead: most bursts that were asked for and not yet read, or not yet answered.
+    """
 
     name: str
     bursts: int
     beats: int
     longest: int
+    ahead: int
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-// How the processes of the engine run: in hardware side by side, as DATAFLOW has it; in a C simulation as threads,
+// How the processes of the engine run: in hardware side by side, as DATAFLOW has it; in a C simulation taking turns,
 // because a program that runs them one after another cannot follow streams that run back.
 #pragma once
 

@@ -12,12 +12,12 @@
 
 using namespace engine;
 
-void edgevision_engine(const Word *program, ap_uint<32> words, const AxiWord *features, const AxiWord *dilations,
-                       AxiWord *results, ap_uint<32> &finished) {
-ENGINE_PRAGMA(HLS INTERFACE m_axi port=program bundle=program offset=slave depth=65536 max_read_burst_length=BURST_BEATS num_read_outstanding=4)
-ENGINE_PRAGMA(HLS INTERFACE m_axi port=features bundle=features offset=slave depth=1048576 max_read_burst_length=BURST_BEATS num_read_outstanding=8)
-ENGINE_PRAGMA(HLS INTERFACE m_axi port=dilations bundle=dilations offset=slave depth=1048576 max_read_burst_length=BURST_BEATS num_read_outstanding=2)
-ENGINE_PRAGMA(HLS INTERFACE m_axi port=results bundle=results offset=slave depth=1048576 max_write_burst_length=BURST_BEATS num_write_outstanding=8)
+void edgevision_engine(hls::burst_maxi<Word> program, ap_uint<32> words, hls::burst_maxi<AxiWord> features,
+                       hls::burst_maxi<AxiWord> dilations, hls::burst_maxi<AxiWord> results, ap_uint<32> &finished) {
+ENGINE_PRAGMA(HLS INTERFACE m_axi port=program bundle=program offset=slave depth=65536 max_read_burst_length=BURST_BEATS num_read_outstanding=BUS_AHEAD)
+ENGINE_PRAGMA(HLS INTERFACE m_axi port=features bundle=features offset=slave depth=1048576 max_read_burst_length=BURST_BEATS num_read_outstanding=BUS_AHEAD)
+ENGINE_PRAGMA(HLS INTERFACE m_axi port=dilations bundle=dilations offset=slave depth=1048576 max_read_burst_length=BURST_BEATS num_read_outstanding=BUS_AHEAD)
+ENGINE_PRAGMA(HLS INTERFACE m_axi port=results bundle=results offset=slave depth=1048576 max_write_burst_length=BURST_BEATS num_write_outstanding=BUS_AHEAD)
 #pragma HLS INTERFACE s_axilite port=program
 #pragma HLS INTERFACE s_axilite port=words
 #pragma HLS INTERFACE s_axilite port=features

@@ -4,6 +4,7 @@
 // therefore concatenated, split and shuffled by the plane addresses in a packet and by the order of weights; no map
 // is ever copied for it.
 #pragma once
+#include "ahead.h"
 #include "types.h"
 
 namespace engine {
@@ -27,8 +28,43 @@ inline void read_planes(Packets &packets, PlaneEntry table[MAX_PLANES], int plan
     }
 }
 
-// Tile by tile and plane by plane, at most `tile` pixels of one row at once.
-inline void load(const AxiWord *memory, Packets &packets, Tokens &stored, Tokens &dilation_may, Vectors &out) {
+// The bursts of one call: tile by tile and plane by plane, at most `tile` pixels of one row at once.
+struct TileWalk {
+    int width, tile, planes;
+    int first, plane;       // pixel of the row, and plane
+    bool odd;               // row
+    int whole, half, line;  // pixel of a plane, of a plane that is read twice, and where the latter's row begins
+
+    void begin(int row_width, int tile_pixels, int plane_count) {
+#pragma HLS INLINE
+        width = row_width;
+        tile = tile_pixels;
+        planes = plane_count;
+        first = plane = whole = half = line = 0;
+        odd = false;
+    }
+
+    int pixels() const { return width - first < tile ? width - first : tile; }
+
+    void next() {
+#pragma HLS INLINE
+        plane++;
+        if (plane < planes) return;
+        plane = 0;
+        whole += pixels();
+        half += pixels() / 2;
+        first += tile;
+        if (first < width) return;
+        first = 0;
+        if (odd)
+            line = half;
+        else
+            half = line;
+        odd = !odd;
+    }
+};
+
+inline void load(hls::burst_maxi<AxiWord> memory, Packets &packets, Tokens &stored, Tokens &dilation_may, Vectors &out) {
     PlaneEntry table[MAX_PLANES];
     ap_uint<32> begun = 0, finished = 0;
     while (true) {
@@ -46,30 +82,35 @@ inline void load(const AxiWord *memory, Packets &packets, Tokens &stored, Tokens
         }
         begun++;
         if (head[1]) dilation_may.write(true);
-        for (int row = 0; row < rows; row++) {
-            for (int first = 0; first < width; first += tile) {
-                int pixels = width - first < tile ? width - first : tile;
-                for (int plane = 0; plane < planes; plane++) {
-                    PlaneEntry entry = table[plane];
-                    bool twice = entry[0];
-                    int pixel = twice ? (row / 2) * (width / 2) + first / 2 : row * width + first;
-                    int beats = (twice ? pixels / 2 : pixels) * VECTOR_BEATS;
-                    ap_uint<32> begin = axi_index(entry) + pixel * VECTOR_BEATS;
-                    ENGINE_CHECK_BURST("features", memory, begin, beats);
-                    Vector vector;
-                    for (int beat = 0; beat < beats; beat++) {
+        TileWalk walk;
+        walk.begin(width, tile, planes);
+        Ahead requests;
+#pragma HLS ARRAY_PARTITION variable=requests.length complete
+        requests.begin(rows * ((width + tile - 1) / tile) * planes);
+        Vector vector;
+        int part = 0;
+        while (requests.more()) {
 #pragma HLS PIPELINE II=1
-                        AxiWord word = memory[begin + beat];
-                        int part = beat % VECTOR_BEATS;
-                        for (int index = 0; index < AXI_BITS / 8; index++) {
-#pragma HLS UNROLL
-                            vector.lane[part * (AXI_BITS / 8) + index] =
-                                ap_int<8>(word.range(8 * index + 7, 8 * index));
-                        }
-                        if (part == VECTOR_BEATS - 1) out.write(vector);
-                    }
-                }
+            bool reads = requests.reads();
+            if (requests.asks()) {
+                PlaneEntry entry = table[walk.plane];
+                int pixels = entry[0] ? walk.pixels() / 2 : walk.pixels();
+                ap_uint<32> pixel = entry[0] ? walk.half : walk.whole;
+                memory.read_request(axi_index(entry) + pixel * VECTOR_BEATS, pixels * VECTOR_BEATS);
+                requests.ask(pixels * VECTOR_BEATS);
+                walk.next();
             }
+            if (!reads) continue;
+            AxiWord word = memory.read();
+            requests.read();
+            for (int index = 0; index < AXI_BITS / 8; index++) {
+#pragma HLS UNROLL
+                vector.lane[part * (AXI_BITS / 8) + index] = ap_int<8>(word.range(8 * index + 7, 8 * index));
+            }
+            part++;
+            if (part < VECTOR_BEATS) continue;
+            part = 0;
+            out.write(vector);
         }
     }
     while (finished < begun) {
@@ -79,30 +120,43 @@ inline void load(const AxiWord *memory, Packets &packets, Tokens &stored, Tokens
 }
 
 // The dilation of every output pixel: one lane of one plane.
-inline void load_dilations(const AxiWord *memory, Packets &packets, Tokens &may, hls::stream<ap_uint<8>, 64> &out) {
+inline void load_dilations(hls::burst_maxi<AxiWord> memory, Packets &packets, Tokens &may,
+                           hls::stream<ap_uint<8>, 64> &out) {
     while (true) {
         Word head = packets.read();
         if (head == END) break;
         int lane = head.range(15, 8), tile = head.range(47, 32);
         Word where = packets.read();
         int pixels = where.range(31, 0);
-        ap_uint<32> begin = axi_index(where.range(63, 32));
+        ap_uint<32> next = axi_index(where.range(63, 32));
         may.read();
-        int part = lane / (AXI_BITS / 8), index = lane % (AXI_BITS / 8);
-        for (int first = 0; first < pixels; first += tile) {
-            int count = pixels - first < tile ? pixels - first : tile;
-            ENGINE_CHECK_BURST("dilations", memory, begin + first * VECTOR_BEATS, count * VECTOR_BEATS);
-            for (int beat = 0; beat < count * VECTOR_BEATS; beat++) {
+        int wanted = lane / (AXI_BITS / 8), index = lane % (AXI_BITS / 8);
+        Ahead requests;
+#pragma HLS ARRAY_PARTITION variable=requests.length complete
+        requests.begin((pixels + tile - 1) / tile);
+        int left = pixels, part = 0;
+        while (requests.more()) {
 #pragma HLS PIPELINE II=1
-                AxiWord word = memory[begin + first * VECTOR_BEATS + beat];
-                if (beat % VECTOR_BEATS == part) out.write(ap_uint<8>(word >> (8 * index)));
+            bool reads = requests.reads();
+            if (requests.asks()) {
+                int beats = (left < tile ? left : tile) * VECTOR_BEATS;
+                memory.read_request(next, beats);
+                requests.ask(beats);
+                next += beats;
+                left -= tile;
             }
+            if (!reads) continue;
+            AxiWord word = memory.read();
+            requests.read();
+            if (part == wanted) out.write(ap_uint<8>(word >> (8 * index)));
+            part = part + 1 == VECTOR_BEATS ? 0 : part + 1;
         }
     }
 }
 
 // Tile by tile and plane by plane, to memory; `stored` tells the loader that the call's planes are there.
-inline void store(AxiWord *memory, Packets &packets, Vectors &in, Tokens &stored, ap_uint<32> &finished) {
+inline void store(hls::burst_maxi<AxiWord> memory, Packets &packets, Vectors &in, Tokens &stored,
+                  ap_uint<32> &finished) {
     PlaneEntry table[MAX_PLANES];
     ap_uint<32> calls = 0;
     finished = 0;
@@ -112,24 +166,40 @@ inline void store(AxiWord *memory, Packets &packets, Vectors &in, Tokens &stored
         int planes = head.range(31, 16), tile = head.range(47, 32);
         int pixels = packets.read().range(31, 0);
         read_planes(packets, table, planes);
-        for (int first = 0; first < pixels; first += tile) {
-            int count = pixels - first < tile ? pixels - first : tile;
-            for (int plane = 0; plane < planes; plane++) {
-                ap_uint<32> begin = axi_index(table[plane]) + first * VECTOR_BEATS;
-                ENGINE_CHECK_BURST("results", memory, begin, count * VECTOR_BEATS);
-                Vector vector;
-                for (int beat = 0; beat < count * VECTOR_BEATS; beat++) {
+        TileWalk walk;
+        walk.begin(pixels, tile, planes);
+        int bursts = (pixels + tile - 1) / tile * planes;
+        int beat = 0, beats = 0, part = 0, unanswered = 0;
+        Vector vector;
+        while (bursts > 0) {
 #pragma HLS PIPELINE II=1
-                    int part = beat % VECTOR_BEATS;
-                    if (part == 0) vector = in.read();
-                    AxiWord word;
-                    for (int index = 0; index < AXI_BITS / 8; index++) {
-#pragma HLS UNROLL
-                        word.range(8 * index + 7, 8 * index) = vector.lane[part * (AXI_BITS / 8) + index];
-                    }
-                    memory[begin + beat] = word;
-                }
+            if (beat == 0) {
+                beats = walk.pixels() * VECTOR_BEATS;
+                memory.write_request(axi_index(table[walk.plane]) + walk.whole * VECTOR_BEATS, beats);
+                walk.next();
+                unanswered++;
             }
+            if (part == 0) vector = in.read();
+            AxiWord word;
+            for (int index = 0; index < AXI_BITS / 8; index++) {
+#pragma HLS UNROLL
+                word.range(8 * index + 7, 8 * index) = vector.lane[part * (AXI_BITS / 8) + index];
+            }
+            memory.write(word);
+            part = part + 1 == VECTOR_BEATS ? 0 : part + 1;
+            beat++;
+            if (beat < beats) continue;
+            beat = 0;
+            bursts--;
+            // Of the oldest burst, which was answered long ago.
+            if (unanswered == WRITES_AHEAD) {
+                memory.write_response();
+                unanswered--;
+            }
+        }
+        while (unanswered > 0) {
+            memory.write_response();
+            unanswered--;
         }
         calls++;
         finished = calls;

@@ -39,30 +39,41 @@ inline void fill(WeightRing &ring, Word word) {
     ring.ahead++;
 }
 
-// Weight `lane` of a row with a fifth bit: its sign, or zero in the low halves of 8-bit weights.
-inline ap_int<5> weight_of(WeightRow row, int lane, bool is_signed) {
+// Widths matter to synthesis alone: two packed weights have 22 bits, and a simulation's integers hold the same numbers.
+#ifdef ENGINE_CSIM
+typedef int Packed;
+typedef int Product;
+typedef long long Cascade;
+typedef int Byte;
+#else
+typedef ap_int<25> Packed;
+typedef ap_int<33> Product;
+typedef ap_int<48> Cascade;
+typedef ap_int<8> Byte;
+#endif
+
+// Weight `lane` of a row: signed, or without a sign in the low halves of 8-bit weights.
+inline int weight_of(WeightRow row, int lane, bool is_signed) {
 #pragma HLS INLINE
-    ap_uint<4> bits = row.range(4 * lane + 3, 4 * lane);
-    ap_int<5> weight = bits;
-    if (is_signed) weight[4] = bits[3];
-    return weight;
+    const int bits = (row >> (4 * lane)).to_uint() & 15;
+    return is_signed && bits > 7 ? bits - 16 : bits;
 }
 
 // Sums of products of one pixel and two output channels.
 inline void two_products(const Vector &x, WeightRow row0, WeightRow row1, bool is_signed, Sum &sum0, Sum &sum1) {
 #pragma HLS INLINE
-    ap_int<48> cascade = 0;
+    Cascade cascade = 0;
     for (int lane = 0; lane < LANES; lane++) {
 #pragma HLS UNROLL
-        ap_int<25> high = ap_int<25>(weight_of(row1, lane, is_signed)) << 17;
-        ap_int<25> both = high + weight_of(row0, lane, is_signed);
-        ap_int<48> product = both * x.lane[lane];
+        const Packed high = weight_of(row1, lane, is_signed) * (1 << 17);
+        const Packed both = high + weight_of(row0, lane, is_signed);
+        const Product product = both * Byte(x.lane[lane]);
 #pragma HLS BIND_OP variable=product op=mul impl=dsp
         cascade += product;
     }
-    ap_int<17> low = cascade.range(16, 0);
+    const ap_int<17> low = cascade;
     sum0 = low;
-    sum1 = (cascade >> 17) + ap_uint<1>(cascade[16]);
+    sum1 = (cascade >> 17) + ap_uint<1>(cascade >> 16);
 }
 
 inline void pointwise(Packets &packets, hls::stream<Word, 64> &weights, Vectors &features, Vectors &spatial,

@@ -3,6 +3,7 @@
 // The program is read in the order it is used, so whatever fits into the FIFOs and the weight memory is there before
 // the layer that needs it begins: weights and parameters are double buffered without a second copy of anything.
 #pragma once
+#include "ahead.h"
 #include "types.h"
 
 namespace engine {
@@ -10,15 +11,24 @@ namespace engine {
 // Receivers of packets, as numbered in the program.
 enum Receiver { LOAD, ARRANGE, DILATION, SPATIAL, SPATIAL_SCALE, POINTWISE, WEIGHTS, POINTWISE_SCALE, COLLECT, STORE };
 
-inline void fetch(const Word *program, ap_uint<32> words, hls::stream<Word, 64> &out) {
-    for (ap_uint<32> first = 0; first < words; first += BURST_BEATS) {
-        ap_uint<32> left = words - first;
-        int count = left < BURST_BEATS ? int(left) : BURST_BEATS;
-        ENGINE_CHECK_BURST("program", program, first, count);
-        for (int beat = 0; beat < count; beat++) {
+inline void fetch(hls::burst_maxi<Word> program, ap_uint<32> words, hls::stream<Word, 64> &out) {
+    Ahead requests;
+#pragma HLS ARRAY_PARTITION variable=requests.length complete
+    requests.begin((words + BURST_BEATS - 1) / BURST_BEATS);
+    ap_uint<32> asked = 0;
+    while (requests.more()) {
 #pragma HLS PIPELINE II=1
-            out.write(program[first + beat]);
+        bool reads = requests.reads();
+        if (requests.asks()) {
+            ap_uint<32> left = words - asked;
+            int beats = left < BURST_BEATS ? int(left) : BURST_BEATS;
+            program.read_request(asked, beats);
+            requests.ask(beats);
+            asked += beats;
         }
+        if (!reads) continue;
+        out.write(program.read());
+        requests.read();
     }
 }
 

@@ -1,14 +1,20 @@
 // What travels between the processes of the engine. Sizes come from engine_config.h, generated from a target.
 #pragma once
 #include <ap_int.h>
+#include <hls_burst_maxi.h>
 #include <hls_stream.h>
 
-#include "burst.h"
 #include "engine_config.h"
 
 // Macro arguments inside a pragma need _Pragma.
 #define ENGINE_TEXT(x) #x
 #define ENGINE_PRAGMA(x) _Pragma(ENGINE_TEXT(x))
+
+// Bursts that are asked for and not read, and that are written and not answered. At most twice as many are under way on
+// the bus, because its adapter makes two of a burst across 4 KiB. Macros, because they stand in pragmas.
+#define READS_AHEAD 8
+#define WRITES_AHEAD 8
+#define BUS_AHEAD 16
 
 namespace engine {
 
