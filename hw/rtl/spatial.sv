@@ -211,7 +211,7 @@ module spatial #(
     logic [SUM_BITS*LANES-1:0] sums;
     logic in_row;
 
-    assign side = column == 2'd0 ? -5'(d) : column == 2'd1 ? 5'sd0 : 5'(d);
+    assign side = column == 2'd0 ? -$signed({2'b0, d}) : column == 2'd1 ? 5'sd0 : $signed({2'b0, d});
     assign in_row = x >= 0 && x < 18'(width);
 
     always_ff @(posedge clk) begin

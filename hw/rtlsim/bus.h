@@ -25,8 +25,8 @@ public:
 
     void next_cycle() {
         saved_ += rate_;
-        // It can catch up on a few beats that nobody wanted.
-        if (saved_ > 64 * 1000) saved_ = 64 * 1000;
+        // The rate is a mean: queues in front of a memory even out one burst of every port.
+        if (saved_ > 512 * 1000) saved_ = 512 * 1000;
     }
     bool has(unsigned bytes) const { return saved_ >= bytes * 1000; }
     void take(unsigned bytes) { saved_ -= bytes * 1000; }
