@@ -26,8 +26,8 @@ from edgevision.target import Engine
 READ_LATENCY, WRITE_LATENCY, PIPELINE_DEPTH = 40, 20, 40
 #: Bytes a nanosecond that all ports together get from the memory of a PYNQ-Z2: an assumption, half of its peak.
 GB_S = 1.0
-#: Words of packets that wait in the FIFOs for a process that is busy.
-_PACKET_FIFO = 512
+#: Words of packets that wait in the FIFOs for a process that is busy, and vectors that wait in those before a unit.
+_PACKET_FIFO, _VECTOR_FIFO = 512, 64
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def cycles_of(calls: list[Call], words: list[dict[Receiver, int]], engine: Engin
         gb_s: as of `modelled`.
     """
     per_byte = engine.clock_mhz * 1e6 / (gb_s * 1e9)
-    state = _State(engine)
+    state = _State(engine, per_byte)
     found: list[CallCycles] = []
     total = 0
     for index, (call, sizes) in enumerate(zip(calls, words, strict=True)):
@@ -127,9 +127,12 @@ class _Times:
 class _State:
     """When each process ended the call before."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, per_byte: float) -> None:
         self.engine = engine
-        self.loader = self.spatial = self.pointwise = self.collect = self.program = 0
+        # Cycles more that a beat takes while the program and a map are read at once.
+        self.contended = max(0.0, (engine.axi_bits // 8 + 8) * per_byte - 1)
+        self.loader = self.spatial = self.pointwise = self.collect = 0
+        self.program = READ_LATENCY
         self.blocks = 0
 
     def delay(self, cycles: int) -> None:
@@ -141,9 +144,15 @@ class _State:
             self.collect += cycles
 
     def run(self, call: Call, sizes: dict[Receiver, int], may_read: int) -> _Times:
-        weights_at, numbers_at = self._parameters(call, sizes)
-        first = max(self.loader, may_read, self.program - sum(sizes.values()) + sizes[Receiver.LOAD])
+        first = max(self.loader, may_read, self.program + sizes[Receiver.LOAD])
+        arrived = self._parameters(call, sizes)
+        # What is left of the program when reading begins shares the memory with it, until nobody has room for more vectors.
+        held = self._held(call) if not call.pointwise_first and call.spatial is not None else _read_cycles(call, self.engine)
+        shared = min(max(0, self.program - first), _read_cycles(call, self.engine), held * _beats(self.engine))
+        arrived = {one: time + self._shared(time - first, shared) for one, time in arrived.items()}
+        self.program += self._shared(shared, shared)
         at = _loaded(call, self.engine, first + READ_LATENCY)
+        at += np.ceil(self.contended * np.minimum(at - first - READ_LATENCY, shared)).astype(np.int64)
         self.loader = int(at[-1])
         at = _tiled(at, call.rows * call.width, len(call.reads), call, self.engine)
         spatial_cycles = pointwise_cycles = 0
@@ -151,10 +160,12 @@ class _State:
         begins = first
         for unit in units:
             if unit == "spatial" and call.spatial is not None:
-                at, spatial_cycles = _spatial(call.spatial, at, max(self.spatial, numbers_at), self.engine)
+                at = self._entered(at, max(self.spatial, arrived[Receiver.SPATIAL] - sizes[Receiver.SPATIAL]), call)
+                at, spatial_cycles = _spatial(call.spatial, at, arrived[Receiver.SPATIAL], self.engine)
                 self.spatial = int(at[-1])
             if unit == "pointwise" and call.pointwise is not None:
-                at, pointwise_cycles = _pointwise(call.pointwise, at, max(self.pointwise, weights_at), self.engine)
+                weights_at = arrived[Receiver.WEIGHTS]
+                at, pointwise_cycles = _pointwise(call.pointwise, at, self.pointwise, weights_at, self.engine)
                 self.pointwise = int(at[-1])
             begins = int(at[0])
         at = np.maximum(at, self.collect)
@@ -162,11 +173,24 @@ class _State:
         last = _stored(at, call, self.engine)
         return _Times(first, last, begins - first, pointwise_cycles, spatial_cycles)
 
-    def _parameters(self, call: Call, sizes: dict[Receiver, int]) -> tuple[int, int]:
-        """When the weights are in the ring, and when the other numbers have arrived."""
-        begin = self.program
-        ready = begin + sum(sizes.get(one, 0) for one in (Receiver.LOAD, Receiver.ARRANGE, Receiver.DILATION,
-                                                            Receiver.POINTWISE, Receiver.WEIGHTS))  # fmt: skip
+    def _shared(self, words: int, most: int) -> int:
+        return math.ceil(self.contended * min(max(0, words), most))
+
+    def _held(self, call: Call) -> int:
+        planes = len(call.reads)
+        return 2 * tile_pixels(planes, self.engine) * planes + _VECTOR_FIFO
+
+    def _entered(self, at: np.ndarray, start: int, call: Call) -> np.ndarray:
+        """When each vector is in a unit that takes one a cycle from `start` on; what no tile has room for is read later."""
+        held = min(self._held(call), len(at))
+        late = max(0, start - int(at[held - 1]))
+        self.loader += late
+        return _chained(np.maximum(np.concatenate([at[:held], at[held:] + late]), start), 1)
+
+    def _parameters(self, call: Call, sizes: dict[Receiver, int]) -> dict[Receiver, int]:
+        """When the last word of each packet with numbers has arrived."""
+        ready = self.program + sum(sizes.get(one, 0) for one in (Receiver.LOAD, Receiver.ARRANGE, Receiver.DILATION,
+                                                                   Receiver.POINTWISE, Receiver.WEIGHTS))  # fmt: skip
         if call.pointwise is not None:
             blocks = weight_blocks(call.pointwise, self.engine)
             over = max(0, blocks + self.blocks - self.engine.weight_blocks)
@@ -174,15 +198,16 @@ class _State:
                 # The rest of the ring is in use until the call before has ended.
                 ready = max(ready, self.pointwise + over * sizes[Receiver.WEIGHTS] // blocks)
             self.blocks = blocks
-        numbers = ready
+        arrived = {Receiver.WEIGHTS: ready}
         for receiver, busy in ((Receiver.SPATIAL, self.spatial), (Receiver.SPATIAL_SCALE, self.spatial),
                                (Receiver.POINTWISE_SCALE, self.pointwise)):  # fmt: skip
             size = sizes.get(receiver, 0)
-            numbers += size
+            ready += size
             if size > _PACKET_FIFO:
-                numbers = max(numbers, busy + size - _PACKET_FIFO)
-        self.program = numbers + sizes[Receiver.COLLECT] + sizes[Receiver.STORE]
-        return ready, numbers
+                ready = max(ready, busy + size - _PACKET_FIFO)
+            arrived[receiver] = ready
+        self.program = ready + sizes[Receiver.COLLECT] + sizes[Receiver.STORE]
+        return arrived
 
 
 def _chained(earliest: np.ndarray, cycles: int) -> np.ndarray:
@@ -221,9 +246,13 @@ def _spatial(spatial: Spatial, at: np.ndarray, start: int, engine: Engine) -> tu
     return _chained(done, engine.lanes // engine.scale_lanes), len(pixel) * cost
 
 
-def _pointwise(pointwise: Pointwise, at: np.ndarray, start: int, engine: Engine) -> tuple[np.ndarray, int]:
+def _pointwise(
+    pointwise: Pointwise, at: np.ndarray, start: int, weights_at: int, engine: Engine
+) -> tuple[np.ndarray, int]:
     steps = weight_blocks(pointwise, engine)
     whole = np.maximum(at.reshape(pointwise.pixels, -1)[:, -1], start)
+    # The first pixel is computed while the weights come in.
+    whole[0] = max(whole[0], weights_at - steps)
     done = _chained(whole, steps)
     step = engine.columns // engine.lanes
     outputs = padded_planes(pointwise.planes, engine) // step
