@@ -10,6 +10,7 @@ import msgspec
 from edgevision.data.metric import Metric
 from edgevision.data.preprocess import Preprocessing
 from edgevision.errors import Mismatch, ToolMissing, UsageError
+from edgevision.recipe import Step
 from edgevision.resources import shipped
 from edgevision.target import Target
 
@@ -64,7 +65,10 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         classes: class names in the order of the outputs; empty when unknown.
         weights: where the weights came from, in words.
         onnx_sha256: hash of the compressed graph.
-        versions: packages that took part, by name.
+        weights_sha256: hash of the file the weights came from; None for random ones.
+        steps: of the recipe, as they were applied.
+        keep_fp: layers that were left in float.
+        versions: packages that took part in compressing, by name.
         metric: what the network's accuracy is measured by; with "AP50" the output holds the maps of a detector.
     """
 
@@ -78,6 +82,9 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_sha256: str | None = None
     weights: str = ""
     onnx_sha256: str | None = None
+    weights_sha256: str | None = None
+    steps: tuple[Step, ...] = ()
+    keep_fp: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     metric: Metric = "top-1"
 
@@ -90,6 +97,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         arena_bytes, live_bytes: arena of the plan, and the lower bound no plan can go below.
         compiler: what linked the bundle.
         static: whether the kernels are inside the runner.
+        built_with: packages that compiled it, by name.
+        tune_minutes: how long faster loops were searched for; None where they were not.
     """
 
     schema: str
@@ -107,6 +116,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[StepInfo, ...]
     golden: tuple[GoldenVector, ...]
     files: tuple[FileEntry, ...]
+    built_with: dict[str, str] = {}
+    tune_minutes: float | None = None
 
     def encoded(self) -> bytes:
         """The file: the same manifest always gives the same bytes."""
