@@ -18,7 +18,7 @@ from edgevision.cli import options
 def command(
     settings: options.Settings, bundle: str | None, again: bool, model: Path | None, weights: Path | None
 ) -> None:
-    """Build BUNDLE again from its manifest and compare every byte; the newest bundle without it. Exit 8: they differ."""
+    """Build BUNDLE again from its manifest and compare every byte, exit 8 where they differ; without it the newest."""
     from edgevision import api
 
     console = settings.console
