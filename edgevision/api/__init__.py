@@ -15,6 +15,7 @@ from edgevision.api.compressing import compress
 from edgevision.api.deploying import check, deploy, verify
 from edgevision.api.measuring import profile
 from edgevision.api.reporting import report
+from edgevision.api.reproducing import reproduce
 from edgevision.api.training import train
 
-__all__ = ["check", "compress", "deploy", "profile", "report", "train", "verify"]
+__all__ = ["check", "compress", "deploy", "profile", "report", "reproduce", "train", "verify"]

@@ -89,7 +89,7 @@ def compress(
     altered = alteration_of(chosen)
     origin = find_weights(workspace, name, data, weights, random_weights=random_weights, altered=altered, recipe=recipe)
     spec = data or origin.data
-    network, images = _opened(name, origin.weights, spec, image_size, altered, seed, progress)
+    network, images = opened(name, origin.weights, spec, image_size, altered, seed, progress)
     return apply(
         network,
         chosen,
@@ -111,7 +111,7 @@ def compress(
     )
 
 
-def _opened(
+def opened(
     name: str,
     weights: Path | Literal["random"] | None,
     data: str | None,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from edgevision.api.engines import EngineCheck
     from edgevision.bundle import Bundle, Origin, Verified
     from edgevision.compiler import Coverage, Program
-    from edgevision.compress.compressed import CompressedInfo
+    from edgevision.compiler.tuning import Tuner
+    from edgevision.compress.compressed import Compressed, CompressedInfo
     from edgevision.engine.network import IntegerNetwork
     from edgevision.target import Target
 
@@ -132,7 +133,6 @@ def deploy(
         Mismatch: the bundle is built, but it gives other outputs.
     """
     from edgevision import bundle as bundles
-    from edgevision import compiler
     from edgevision.api import engines
     from edgevision.compress.compressed import Compressed
     from edgevision.device import open_device
@@ -170,16 +170,9 @@ def deploy(
         where.ready(chosen, static=static, need_bytes=compressed.onnx_path.stat().st_size)
         progress("device", 1, 1, where.name)
     tuner = None if tune is None else tuner_for(device, chosen, minutes=tune, timeout=timeout)
-    program = compiler.compile_graph(graph, chosen, tuner=tuner, progress=progress)
-    origin = _origin(compressed.info)
-    images = _images(compressed.info)
-    progress("golden vectors", 0, 1)
-    expected = _expected(graph, program, images)
-    progress("golden vectors", 1, 1)
-    golden = [(images[i : i + 1], expected[i : i + 1]) for i in range(len(images))]
-    progress("link", 0, 1)
-    made = bundles.write(program, origin, place, golden=golden, static=static, overwrite=overwrite)
-    progress("link", 1, 1)
+    made = build(
+        compressed, chosen, place, static=static, tuner=tuner, tune_minutes=tune, overwrite=overwrite, progress=progress
+    )
     engine = engines.engine_check(graph, chosen)
     if where is None:
         return Deployed(made, name, engine=engine)
@@ -187,6 +180,44 @@ def deploy(
     verified = bundles.verify(made, where)
     progress("run", 1, 1, where.name)
     return Deployed(made, name, verified, emulated=where.name.startswith("qemu"), engine=engine)
+
+
+def build(
+    compressed: Compressed,
+    target: Target,
+    place: Path,
+    *,
+    static: bool = False,
+    tuner: Tuner | None = None,
+    tune_minutes: float | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Bundle:
+    """Compile a compressed network for a resolved target and write the bundle `place`; the same gives the same bytes.
+
+    Args:
+        tune_minutes: what the tuner was given, for the manifest.
+
+    Raises:
+        Unsupported, DoesNotFit, ToolMissing, UsageError: nothing is written; every reason.
+    """
+    from edgevision import bundle as bundles
+    from edgevision import compiler
+
+    graph = compressed.graph()
+    program = compiler.compile_graph(graph, target, tuner=tuner, progress=progress)
+    images = _images(compressed.info)
+    progress("golden vectors", 0, 1)
+    expected = _expected(graph, program, images)
+    progress("golden vectors", 1, 1)
+    golden = [(images[i : i + 1], expected[i : i + 1]) for i in range(len(images))]
+    progress("link", 0, 1)
+    made = bundles.write(
+        program, _origin(compressed.info), place,
+        golden=golden, static=static, tune_minutes=tune_minutes, overwrite=overwrite,
+    )  # fmt: skip
+    progress("link", 1, 1)
+    return made
 
 
 def verify(
@@ -285,6 +316,9 @@ def _origin(info: CompressedInfo) -> Origin:
         data_sha256=info.data_sha256,
         weights=info.provenance.origin,
         onnx_sha256=info.onnx_sha256,
+        weights_sha256=info.provenance.sha256,
+        steps=info.recipe.steps,
+        keep_fp=info.keep_fp,
         versions=info.versions,
         metric=info.metric,
     )

@@ -30,6 +30,10 @@ from edgevision.bundle.toolchain import need_compiler
 from edgevision.compiler.program import Program
 from edgevision.errors import Mismatch, Unsupported, UsageError
 from edgevision.files import folder_aside, refuse_overwrite, sha256_of, write_atomic
+from edgevision.installed import versions_of
+
+#: Packages that decide the bytes of a bundle, besides those that decide its network.
+COMPILING = ("edgevision", "apache-tvm", "apache-tvm-ffi", "numpy", "onnx", "onnxruntime")
 
 Golden = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -75,6 +79,7 @@ def write(
     golden: Golden = (),
     tolerance: float = 1e-4,
     static: bool = False,
+    tune_minutes: float | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Link `program` and write it as a bundle; the same arguments give the same bytes.
@@ -83,6 +88,7 @@ def write(
         golden: inputs and the outputs they must give, in the shapes of the program's input and output.
         tolerance: largest absolute difference allowed in a float output; an integer output must be equal.
         static: link runner and kernels into one file. Targets with musl are always static.
+        tune_minutes: how long loops of the program were searched for; for the manifest.
 
     Raises:
         ToolMissing: no C compiler for the target.
@@ -127,6 +133,8 @@ def write(
         ),
         golden=tuple(vectors),
         files=tuple(FileEntry(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in sorted(files.items())),
+        built_with=versions_of(COMPILING),
+        tune_minutes=tune_minutes,
     )
     write_files(out, {**files, NAME: manifest.encoded()}, overwrite=overwrite)
     return Bundle(out, manifest)

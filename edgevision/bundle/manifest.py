@@ -12,6 +12,7 @@ from edgevision.data.preprocess import Preprocessing
 from edgevision.engine.deployed import ALWAYS, WITH_BITSTREAM
 from edgevision.engine.figures import Figures
 from edgevision.errors import Mismatch, ToolMissing, UsageError
+from edgevision.recipe import Step
 from edgevision.resources import shipped
 from edgevision.target import Target
 
@@ -66,7 +67,10 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         classes: class names in the order of the outputs; empty when unknown.
         weights: where the weights came from, in words.
         onnx_sha256: hash of the compressed graph.
-        versions: packages that took part, by name.
+        weights_sha256: hash of the file the weights came from; None for random ones.
+        steps: of the recipe, as they were applied.
+        keep_fp: layers that were left in float.
+        versions: packages that took part in compressing, by name.
         metric: what the network's accuracy is measured by; with "AP50" the output holds the maps of a detector.
     """
 
@@ -80,6 +84,9 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_sha256: str | None = None
     weights: str = ""
     onnx_sha256: str | None = None
+    weights_sha256: str | None = None
+    steps: tuple[Step, ...] = ()
+    keep_fp: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     metric: Metric = "top-1"
 
@@ -112,6 +119,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         compiler: what linked the bundle.
         static: whether the kernels are inside the runner.
         engine: of a bundle that runs on the engine of an FPGA.
+        built_with: packages that compiled it, by name.
+        tune_minutes: how long faster loops were searched for; None where they were not.
     """
 
     schema: str
@@ -130,6 +139,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden: tuple[GoldenVector, ...]
     files: tuple[FileEntry, ...]
     engine: EngineInfo | None = None
+    built_with: dict[str, str] = {}
+    tune_minutes: float | None = None
 
     def encoded(self) -> bytes:
         """The file: the same manifest always gives the same bytes."""

@@ -28,6 +28,7 @@ VERBS = {
     "profile": ("profile", "Time bundles, in turns with other runtimes."),
     "report": ("report", "The latency-accuracy trade-off as one offline HTML file."),
     "verify": ("verify", "Re-hash a bundle and re-run its golden vectors."),
+    "reproduce": ("reproduce", "Build a bundle again from its manifest and compare every byte."),
     "doctor": ("doctor", "What is installed, what is missing, what that disables."),
 }
 INTERRUPTED = 130

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from importlib import metadata
 
 import msgspec
 
 from edgevision.data.metric import AnySet
+from edgevision.installed import versions_of
 from edgevision.recipe import Recipe
 from edgevision.zoo.model import Model
 
@@ -17,14 +17,7 @@ _VERSIONED = ("edgevision", "torch", "onnx", "onnxruntime", "onnxscript", "onnx-
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that decide the result; "unknown" for one that is not installed."""
-    return {name: _version(name) for name in _VERSIONED}
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return versions_of(_VERSIONED)
 
 
 def key_of(
