@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ class Finish:
         return Chain(operations, store, self.chain.exact)
 
     def call(
-        self, family: str, make: Any, spec: Any, weights: list[np.ndarray | int], left: int, share: float = 1.0
+        self, family: str, make: Any, spec: Any, weights: Sequence[np.ndarray | int], left: int, share: float = 1.0
     ) -> None:
         """Append the call: left, weights (constants, or storages), extras, output."""
         builder = self._builder
@@ -266,8 +267,8 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
         )  # fmt: skip
         packed = pack(simd, matrix, tile[1], integer=layer.integer)
         stored = _bits(builder, packed, node.name, layer) if one_bit else nibbles.pack(packed, weights)
-        constants = [stored, *_dense_constants(layer, bias, simd.lanes, tile[1])]
-        finish.call("gemm", gemm.build, spec, constants, value.storage)
+        others = _dense_constants(layer, bias, simd.lanes, tile[1])
+        finish.call("gemm", gemm.build, spec, [stored, *others], value.storage)
     finish.done()
 
 
