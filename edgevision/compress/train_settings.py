@@ -23,6 +23,11 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shear: largest shear, share of the side.
         brightness, contrast, saturation: largest change, share.
         flip: mirror left and right half of the time; wrong for digits and text.
+        crop: least share of the area that is cut out and made as large as the image (Inception's crop); 1 for none.
+        erase: probability that a rectangle becomes noise (Zhong et al., Random Erasing, AAAI 2020).
+        mixup, cutmix: parameter of the Beta distribution of the share two images are mixed by, or of the area one has
+            in another; where both are asked for, each has half of the batches. Only where a teacher answers for what
+            comes out: labels are not mixed.
     """
 
     probability: float = 1.0
@@ -34,6 +39,10 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contrast: float = 0.0
     saturation: float = 0.0
     flip: bool = False
+    crop: float = 1.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +101,24 @@ _PHOTOGRAPHS = TrainSettings(
         saturation=0.3,
         flip=True,
     ),
+)
+
+
+#: DeiT's (Touvron et al., 2021, table 9): crop, mirror, mixup 0.8, cutmix 1.0, erasing 0.25, and of RandAugment its
+#: affine and colour changes, each as often (two of fifteen) and as far as at magnitude 9; its others are not here.
+DEIT_AUGMENTATION = Augmentation(
+    probability=2 / 15,
+    shift=0.4,
+    rotate=27.0,
+    shear=0.27,
+    brightness=0.4,
+    contrast=0.8,
+    saturation=0.8,
+    flip=True,
+    crop=0.08,
+    erase=0.25,
+    mixup=0.8,
+    cutmix=1.0,
 )
 
 
