@@ -116,6 +116,7 @@ class Binarize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
         distill: from the float network; else from the labels.
         layers: module paths to binarise besides.
         epochs, lr, warmup_epochs, weight_decay: of Adam with a cosine.
+        augmentation: what suits the data, or that of DeiT for photographs.
     """
 
     part: Literal["attention", "mlp", "all", "named"]
@@ -129,6 +130,7 @@ class Binarize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     lr: Annotated[float, msgspec.Meta(gt=0)] = 5e-4
     warmup_epochs: Annotated[float, msgspec.Meta(ge=0)] = 5.0
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    augmentation: Literal["data", "deit"] = "data"
 
 
 class Factorize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="factorize"):

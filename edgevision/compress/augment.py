@@ -1,4 +1,6 @@
-"""Random changes of training images, a whole batch at a time in torch: one affine map and one colour map per image."""
+"""Random changes of training images, a whole batch at a time in torch: one affine map and one colour map per image,
+rectangles of noise, and mixtures of two images.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     moved = _moved(images, how, generator)
     if how.turns:
         moved = torch.stack([_turned(image, generator) for image in moved])
-    return recoloured(moved, how, generator)
+    moved = recoloured(moved, how, generator)
+    return _erased(moved, how, generator) if how.erase else moved
 
 
 def drawn_turn(height: int, width: int, generator: torch.Generator) -> tuple[int, bool]:
@@ -47,15 +50,70 @@ def _moved(images: Tensor, how: Augmentation, generator: torch.Generator) -> Ten
     # grid_sample counts from -1 to 1, so a share of the side is twice as much there.
     across, down = (2 * _drawn(count, how.shift, how, generator) for _ in range(2))
     mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0) if how.flip else torch.ones(count)
-    if not (how.flip or how.rotate or how.scale or how.shear or how.shift):
+    if not (how.flip or how.rotate or how.scale or how.shear or how.shift or how.crop < 1):
         return images
     cosine, sine = angle.cos() / scale, angle.sin() / scale
     rows = (
         torch.stack([mirror * cosine, mirror * (shear - sine), across], dim=1),
         torch.stack([sine, cosine, down], dim=1),
     )
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    grid = F.affine_grid(_cropped(torch.stack(rows, dim=1), how, generator), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _cropped(maps: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Affine maps (N, 2, 3) that see a part of each image alone: of a random area and a shape from 3:4 to 4:3."""
+    if how.crop >= 1:
+        return maps
+    sides = _rectangles(maps.shape[0], how.crop, 1.0, 4 / 3, generator)
+    centres = (2 * torch.rand(maps.shape[0], 2, generator=generator) - 1) * (1 - sides)
+    linear, shift = maps[:, :, :2], maps[:, :, 2:]
+    return torch.cat([linear * sides[:, None, :], linear @ centres[:, :, None] + shift], dim=2)
+
+
+def _rectangles(count: int, least: float, most: float, slim: float, generator: torch.Generator) -> Tensor:
+    """(count, 2) width and height as shares of the image's, of an area from `least` to `most`."""
+    area = least + (most - least) * torch.rand(count, generator=generator)
+    ratio = ((2 * torch.rand(count, generator=generator) - 1) * math.log(slim)).exp()
+    return torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp(max=1)
+
+
+def _inside(images: Tensor, sides: Tensor, generator: torch.Generator) -> Tensor:
+    """Bool (N, 1, H, W): pixels of a rectangle anywhere in each image."""
+    height, width = images.shape[2:]
+    first = torch.rand(len(sides), 2, generator=generator) * (1 - sides)
+    across, down = ((torch.arange(length) + 0.5) / length for length in (width, height))
+    x = (across >= first[:, :1]) & (across < first[:, :1] + sides[:, :1])
+    y = (down >= first[:, 1:]) & (down < first[:, 1:] + sides[:, 1:])
+    return (y[:, :, None] & x[:, None, :])[:, None]
+
+
+def _erased(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    count = images.shape[0]
+    where = _inside(images, _rectangles(count, 0.02, 1 / 3, 3.3, generator), generator)
+    where = where & (torch.rand(count, generator=generator) < how.erase).view(-1, 1, 1, 1)
+    return torch.where(where, torch.rand(images.shape, generator=generator), images)
+
+
+def mixed(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Each image (N, C, H, W) with another of the batch: mixup (Zhang et al., 2018), or cutmix (Yun et al., 2019)."""
+    if not (how.mixup or how.cutmix):
+        return images
+    others = images[torch.randperm(len(images), generator=generator)]
+    cut = bool(how.cutmix) and (not how.mixup or float(torch.rand(1, generator=generator)) < 0.5)
+    if not cut:
+        share = _beta(how.mixup, generator)
+        return share * images + (1 - share) * others
+    side = math.sqrt(1 - _beta(how.cutmix, generator))
+    return torch.where(_inside(images, torch.full((len(images), 2), side), generator), others, images)
+
+
+def _beta(parameter: float, generator: torch.Generator) -> float:
+    """A sample of Beta(parameter, parameter), by Joehnk's rejection: torch's own takes no generator."""
+    while True:
+        x, y = (torch.rand(2, generator=generator).double() ** (1 / parameter)).tolist()
+        if 0 < x + y <= 1:
+            return x / (x + y)
 
 
 def recoloured(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,13 @@ from edgevision.compress.binary_networks import binarised
 from edgevision.compress.distillation import Distillation
 from edgevision.compress.task import Classification
 from edgevision.compress.train import train
-from edgevision.compress.train_settings import TrainSettings, default_settings, fitted
+from edgevision.compress.train_settings import (
+    DEIT_AUGMENTATION,
+    Augmentation,
+    TrainSettings,
+    default_settings,
+    fitted,
+)
 from edgevision.data.dataset import DataSet
 from edgevision.data.metric import AnySet
 from edgevision.errors import UsageError
@@ -91,8 +97,14 @@ def stage_settings(model_name: str, data: DataSet, step: Binarize) -> TrainSetti
         ema_decay=0.0,
         drop_path=0.0,
         sizes=(),
+        augmentation=_augmentation(usual, step),
     )
     return fitted(asked, len(data.split("train")), lr=step.lr)
+
+
+def _augmentation(usual: TrainSettings, step: Binarize) -> Augmentation:
+    """DeiT's where that is asked for and images may be mirrored, as photographs may; digits keep their own."""
+    return DEIT_AUGMENTATION if step.augmentation == "deit" and usual.augmentation.flip else usual.augmentation
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgevision.compress.augment import mixed
 from edgevision.compress.task import Classification
 from edgevision.data.metric import Metric
 
@@ -30,6 +31,7 @@ class Distillation:
     def batch(self, chosen: np.ndarray, size: int | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images, and the teacher's log-probabilities, float32 (N, classes)."""
         images, _ = self.images.batch(chosen, size, generator)
+        images = mixed(images, self.images.settings.augmentation, generator)
         with torch.no_grad():
             return images, self.teacher(images).log_softmax(-1)
 

@@ -25,6 +25,11 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         flip: mirror left and right half of the time; wrong for digits and text.
         turns: turn by none to three quarters and mirror half of the time, each of the eight equally often; for what
             has no up, as under a microscope or from above. Pictures that are not square are turned by halves.
+        crop: least share of the area that is cut out and made as large as the image (Inception's crop); 1 for none.
+        erase: probability that a rectangle becomes noise (Zhong et al., Random Erasing, AAAI 2020).
+        mixup, cutmix: parameter of the Beta distribution of the share two images are mixed by, or of the area one has
+            in another; where both are asked for, each has half of the batches. Only where a teacher answers for what
+            comes out: labels are not mixed.
     """
 
     probability: float = 1.0
@@ -37,6 +42,10 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     saturation: float = 0.0
     flip: bool = False
     turns: bool = False
+    crop: float = 1.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +104,24 @@ _PHOTOGRAPHS = TrainSettings(
         saturation=0.3,
         flip=True,
     ),
+)
+
+
+#: DeiT's (Touvron et al., 2021, table 9): crop, mirror, mixup 0.8, cutmix 1.0, erasing 0.25, and of RandAugment its
+#: affine and colour changes, each as often (two of fifteen) and as far as at magnitude 9; its others are not here.
+DEIT_AUGMENTATION = Augmentation(
+    probability=2 / 15,
+    shift=0.4,
+    rotate=27.0,
+    shear=0.27,
+    brightness=0.4,
+    contrast=0.8,
+    saturation=0.8,
+    flip=True,
+    crop=0.08,
+    erase=0.25,
+    mixup=0.8,
+    cutmix=1.0,
 )
 
 

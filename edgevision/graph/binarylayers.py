@@ -97,8 +97,8 @@ def _layer_reasons(graph: Graph, node: Node) -> list[str]:
         return ["expected packed weights, scale and bias to be constants"]
     image = node.op.endswith("Conv")
     found = []
-    if image != (len(shape) == 4):
-        found.append(f"expected an input of rank {'4' if image else 'other than 4'}, got {shape}")
+    if image and len(shape) != 4:
+        found.append(f"expected an input of rank 4, got {shape}")
     elif shape[1 if image else -1] != depth or depth < 1:
         found.append(f"expected an input of K = {depth} channels, got {shape}")
     channels = graph.shape(node.outputs[0])[1 if image else -1]

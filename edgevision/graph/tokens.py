@@ -14,7 +14,7 @@ ELEMENTWISE = (
     "Add", "Sub", "Mul", "Div", "Max", "Min", "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "Exp", "HardSigmoid",
     "HardSwish", "Clip", "Quantize", "Dequantize", "IntAdd", "IntMul", "IntRescale", "IntLookup",
 )  # fmt: skip
-LINEAR = ("MatMul", "IntGemm", "ByteWeightGemm")
+LINEAR = ("MatMul", "IntGemm", "ByteWeightGemm", "BinaryLinear")
 
 
 def as_tokens(graph: Graph) -> None:

@@ -48,9 +48,12 @@ def test_differences_are_paired_by_image_and_seed():
 
 
 def test_bivit_beats_plain_signs_on_the_digits(tmp_path):
-    experiment = Experiment("vit_16", "digits", tmp_path, float_epochs=25, epochs=10, threads=1)
-    top1 = {arm: experiment.arm(arm, 0).top1_percent for arm in ("float", "sign", "bivit")}
-    assert top1["float"] >= 88
-    assert top1["bivit"] >= top1["sign"] + 3
+    """Measured with three seeds: 62.9, 62.9 and 63.6 % by signs, 70.7, 76.4 and 74.2 % after BiViT, 94.2 % in float."""
+    experiment = Experiment("vit_16", "digits", tmp_path, float_epochs=25, epochs=6, threads=1)
+    assert experiment.arm("float", 0).top1_percent >= 88
+    sign, bivit = ([experiment.arm(arm, seed) for seed in (0, 1)] for arm in ("sign", "bivit"))
+    points, error = paired(bivit, sign)
+    assert points - 2 * error >= 3
+    assert all(ours.top1_percent >= theirs.top1_percent + 3 for ours, theirs in zip(bivit, sign, strict=True))
     # What is finished is read back, not trained again.
-    assert experiment.arm("bivit", 0) == Experiment("vit_16", "digits", tmp_path, 25, 10).arm("bivit", 0)
+    assert bivit[0] == Experiment("vit_16", "digits", tmp_path, 25, 6).arm("bivit", 0)

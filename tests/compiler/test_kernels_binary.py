@@ -140,6 +140,41 @@ def test_signs_decided_by_counts_on_every_architecture(name):
     np.testing.assert_array_equal(got, reference.run(model, x)[0])
 
 
+BLOCKS = [(1, 21, 2, 64, False), (2, 35, 3, 32, True)]
+
+
+def attention_block(batch, tokens, heads, width, biased):
+    """A block whose queries have masked keys, and one query nothing else."""
+    bias = attention_case(1, batch, heads, tokens, width, "-inf")[3] if biased else None
+    return binaries.attention_block(4, batch, tokens, heads, width, bias)
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("block", [*BLOCKS, (1, 9, 2, 20, False)])
+def test_an_attention_between_linear_layers_has_the_bits_of_the_reference(name, block):
+    model, x = attention_block(*block)
+    (got,) = walk(model, x, target=resolve(target.load(name)))
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_an_attention_between_linear_layers_on_every_architecture(name):
+    model, x = attention_block(1, 35, 2, 32, True)
+    got = run_on(compiler.compile_graph(model, resolve(target.load(name))), x)
+    np.testing.assert_array_equal(got, reference.run(model, x)[0])
+
+
+def test_between_linear_layers_an_attention_reads_and_writes_bits():
+    program = compiler.compile_graph(attention_block(*BLOCKS[0])[0], HOST)
+    assert [step.family for step in program.steps] == ["layer_norm", "xnor", "binary_attention", "xnor"]
+    attention = program.steps[2].tensors
+    kinds = {program.tensors[index].dtype for index in (*attention[:3], attention[-1])}
+    assert kinds == {"uint32"}
+    # Heads that do not begin at words are floats.
+    narrow = compiler.compile_graph(attention_block(1, 9, 2, 20, False)[0], HOST)
+    assert "sign_pack" in {step.family for step in narrow.steps}
+
+
 @pytest.mark.parametrize(("op", "shape"), [("BinaryWeightLinear", (2, 9, 45)), ("BinaryWeightConv", (1, 45, 4, 3))])
 def test_layers_of_one_bit_weights_alone(op, shape):
     x, (packed, scale, bias) = binaries.values(3, shape), binaries.weights(4, 45, 21)

@@ -93,3 +93,31 @@ def on_bytes(op, x, packed, scale, bias, depth, out_scale=0.25):
     channels = len(packed)
     shape = (x.shape[0], channels, *x.shape[2:]) if op.endswith("Conv") else (*x.shape[:-1], channels)
     return finished(nodes, {"x": x}, shape, {k: np.asarray(v) for k, v in constants.items()})
+
+
+def attention_block(seed, batch, tokens, heads, width, bias=None):
+    """A layer norm, one linear layer for q, k and v, an attention, a linear layer on its result: (model, x)."""
+    dim = heads * width
+    x = values(seed, (batch, tokens, dim))
+    rng = np.random.default_rng(seed)
+    constants = {"gamma": rng.standard_normal(dim).astype(np.float32), "beta": values(seed, (dim,))}
+    constants |= dict(zip("psb", weights(seed, dim, 3 * dim), strict=True))
+    constants |= dict(zip("tuc", weights(seed + 1, dim, dim), strict=True))
+    constants |= {"heads": np.array([batch, tokens, heads, width]), "rows": np.array([batch, tokens, dim])}
+    given = {} if bias is None else {"bias": bias}
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "gamma", "beta"], ["n"], name="norm", axis=-1),
+        binaryfunctions.layer("BinaryLinear", ["n", "p", "s", "b"], "qkv", dim, "qkv"),
+        helper.make_node("Split", ["qkv"], ["q0", "k0", "v0"], axis=-1, num_outputs=3, name="split"),
+    ]
+    for key in "qkv":
+        nodes.append(helper.make_node("Reshape", [f"{key}0", "heads"], [f"{key}1"], name=f"view.{key}"))
+        nodes.append(helper.make_node("Transpose", [f"{key}1"], [f"{key}2"], perm=[0, 2, 1, 3], name=f"turn.{key}"))
+    nodes += [
+        binaryfunctions.attention(["q2", "k2", "v2", *given], "a0", width**-0.5, 0.25, "attention"),
+        helper.make_node("Transpose", ["a0"], ["a1"], perm=[0, 2, 1, 3], name="turn"),
+        helper.make_node("Reshape", ["a1", "rows"], ["a2"], name="join"),
+        binaryfunctions.layer("BinaryLinear", ["a2", "t", "u", "c"], "z", dim, "proj"),
+        helper.make_node("Add", ["x", "z"], ["y"], name="residual"),
+    ]
+    return finished(nodes, {"x": x}, x.shape, constants | given), x

@@ -35,6 +35,8 @@ class BinaryAttention:
         reach, margin: how far from the best of its row a count and a score may be.
         extras: (elements, dtype) of the chain's operands.
         tasks: parallel tasks, each with its own part of the scratch buffers.
+        packed: whether q, k and v are bits: words of 32, in which strides and offsets are counted then.
+        to_bits: whether the result is written as bits, for a reader of signs; then the chain does nothing.
     """
 
     batches: int
@@ -52,6 +54,8 @@ class BinaryAttention:
     chain: Chain
     extras: tuple[tuple[int, str], ...]
     tasks: int
+    packed: tuple[bool, bool, bool] = (False, False, False)
+    to_bits: bool = False
 
 
 def padded_keys(keys: int) -> int:
@@ -74,14 +78,18 @@ def _lanes(width: int, simd: Simd) -> int:
 
 def build(name: str, spec: BinaryAttention, simd: Simd) -> Any:
     """Return the kernel as a TIR function over (q, k, v, [bias], extras, scratch, output)."""
-    parameters = [(key, each.elements, "float32") for key, each in (("q", spec.q), ("k", spec.k), ("v", spec.v))]
+    operands = zip(("q", "k", "v"), (spec.q, spec.k, spec.v), spec.packed, strict=True)
+    parameters = [(key, each.elements, "uint32" if packed else "float32") for key, each, packed in operands]
     if spec.bias is not None:
         parameters.append(("bias", spec.bias.elements, "float32"))
     given = len(parameters)
     parameters += [(f"extra{i}", elements, dtype) for i, (elements, dtype) in enumerate(spec.extras)]
     parameters += [(f"scratch{i}", count, dtype) for i, (count, dtype) in enumerate(scratch_of(spec, simd))]
     elements = spec.batches * spec.queries * spec.heads * spec.width
-    parameters.append(("output", elements, spec.chain.store.dtype))
+    if spec.to_bits:
+        parameters.append(("output", elements // bits.WORD, "uint32"))
+    else:
+        parameters.append(("output", elements, spec.chain.store.dtype))
     jobs = spec.batches * spec.heads
     each = -(-jobs // spec.tasks)
     with emit.kernel(name, parameters) as (buffers, made):
@@ -139,7 +147,11 @@ class _Head:
     def _signs_at(self, buffer: Any, first: Any) -> Any:
         return lambda at, width: bits.positive(emit.load(buffer, first + at, width), width)
 
-    def _words_of(self, buffer: Any, first: Any) -> list[Any]:
+    def _words_of(self, operand: int, first: Any) -> list[Any]:
+        """The words of a token of q (0) or k (1)."""
+        buffer = self._given[operand]
+        if self._spec.packed[operand]:
+            return [buffer[first + word] for word in range(bits.words(self._spec.depth))]
         found = []
         for at in range(0, self._spec.depth, bits.WORD):
             count = min(bits.WORD, self._spec.depth - at)
@@ -148,7 +160,7 @@ class _Head:
 
     def _pack_keys(self, start: Any) -> None:
         with T.serial(self._spec.keys) as key:
-            for word, value in enumerate(self._words_of(self._given[1], start + key * self._spec.k.strides[2])):
+            for word, value in enumerate(self._words_of(1, start + key * self._spec.k.strides[2])):
                 T.buffer_store(self._keys, value, [self._at[0] + word * self._padded + key])
 
     def _pack_values(self, start: Any) -> None:
@@ -159,8 +171,7 @@ class _Head:
             for first, width in emit.powers_of_two(spec.width, lanes):
                 total: Any = None
                 for key in range(count):
-                    at = start + (word * bits.WORD + key) * spec.v.strides[2] + first
-                    set_ = bits.positive(emit.load(self._given[2], at, width), width)
+                    set_ = self._value_signs(start + (word * bits.WORD + key) * spec.v.strides[2], first, width)
                     part = T.Select(set_, emit.splat(T.uint32(1 << key), width), emit.splat(T.uint32(0), width))
                     total = part if total is None else total | part
                 emit.store(self._values, self._at[1] + word * self._value_pitch + first, total, width)
@@ -171,8 +182,17 @@ class _Head:
         if rest:
             word_at(full, rest)
 
+    def _value_signs(self, token: Any, first: int, width: int) -> Any:
+        """Which of `width` channels of a token of v, from `first`, are +1."""
+        if not self._spec.packed[2]:
+            return bits.positive(emit.load(self._given[2], token + first, width), width)
+        word = emit.named(self._given[2][token + first // bits.WORD])
+        places = [T.uint32(1 << (first % bits.WORD + lane)) for lane in range(width)]
+        mask = places[0] if width == 1 else T.Shuffle(places, list(range(width)))
+        return (emit.splat(word, width) & mask) != emit.splat(T.uint32(0), width)
+
     def _query(self, first: Any) -> list[Any]:
-        return [emit.named(word) for word in self._words_of(self._given[0], first)]
+        return [emit.named(word) for word in self._words_of(0, first)]
 
     def _scores(self, query: list[Any], bias: Any) -> Any:
         """Counts of differing bits, or scores, of every key into the scratch row; returns the best of them."""
@@ -249,7 +269,21 @@ class _Head:
                 counter.add(0, emit.splat(kept, width) & emit.load(self._values, at, width))
 
         bits.over_words(self._words, counters, step)
+        if spec.to_bits:
+            self._store_signs(counters, total, row, channel)
+            return
         for counter, (first, width) in zip(counters, pieces, strict=True):
             found = emit.named(counter.result(0))
             value = emit.cast(found + found - emit.splat(total, width), "float32", width)
             self._writer.finish(emit.named(value), row, channel + first, width)
+
+    def _store_signs(self, counters: list[Any], total: Any, row: Any, channel: Any) -> None:
+        """The signs of the sums as words: twice a count against the number of kept keys."""
+        spec, lanes = self._spec, self._simd.lanes
+        start = T.floordiv(row * (spec.heads * spec.width) + channel, bits.WORD)
+        for word in range(spec.width // bits.WORD):
+            conditions = []
+            for counter in counters[word * (bits.WORD // lanes) : (word + 1) * (bits.WORD // lanes)]:
+                found = emit.named(counter.result(0))
+                conditions.append(found + found >= emit.splat(total, lanes))
+            T.buffer_store(self._writer.output, bits.gathered(conditions, lanes, self._simd), [start + word])

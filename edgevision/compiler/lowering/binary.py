@@ -11,8 +11,9 @@ from edgevision.compiler.kernels.attention_spec import Strided
 from edgevision.compiler.kernels.chain import Chain
 from edgevision.compiler.kernels.panel import pack, pack_channels
 from edgevision.compiler.lowering import tail as tails
+from edgevision.compiler.lowering.bitreaders import known_bits, put_bits, reads_bits, words_of_heads
 from edgevision.compiler.lowering.builder import Builder
-from edgevision.compiler.lowering.signs import NEVER, decided, put_signs
+from edgevision.compiler.lowering.signs import NEVER, decided
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph import binary
@@ -40,7 +41,7 @@ def lower_layer(builder: Builder, node: Node) -> bool:
         storages = [left, *(builder.constant(array) for array in (words, *bounds)), output]
         label = " + ".join([node.name, *(between.name for between in found.nodes), "signs"])
         builder.call("xnor", xnor.build, spec, storages, label, macs=elements * depth, integer=True)
-        put_signs(builder, found.tensor, output, channels)
+        put_bits(builder, found.tensor, output)
         return True
     tail = Tail(builder, node.outputs[0]).extend()
     chain, images = tail.chain(channels), builder.extent(node.outputs[0]).images
@@ -69,6 +70,9 @@ def weight_words(packed: np.ndarray, depth: int) -> np.ndarray:
 
 def signs(builder: Builder, tensor: str) -> int:
     """Storage of the signs of a tensor's rows as words; made once however many layers read them."""
+    written = known_bits(builder, tensor)
+    if written is not None:
+        return written.storage
     known = builder.values.get(tensor, {})
     if "signs" in known:
         return known["signs"].storage
@@ -81,43 +85,72 @@ def signs(builder: Builder, tensor: str) -> int:
     spec = sign_pack.SignPack(extent.rows, extent.channels, extent.images, first, shapes)
     output = builder.new(extent.rows * bits.words(extent.channels), "uint32")
     builder.call("sign_pack", sign_pack.build, spec, [*storages, output], f"signs of {tensor}", integer=True)
-    put_signs(builder, tensor, output, extent.channels)
+    builder.put(tensor, Value(output, "uint32", "signs", bits.words(extent.channels)))
     return output
 
 
 def lower_attention(builder: Builder, node: Node) -> bool:
     """BinaryAttention; the result lies as tokens of all heads."""
     (batches, heads, queries, depth), (*_, keys, width) = (builder.graph.shape(node.inputs[i]) for i in (0, 2))
-    places = [builder.affine(name, builder.graph.shape(name), adjacent=3, integer=False) for name in node.inputs[:3]]
-    q, k, v = (Strided(first, strides, builder.storages[s].elements) for s, first, strides in places)  # type: ignore[arg-type]
+    storages, operands, packed = zip(*(_operand(builder, name) for name in node.inputs[:3]), strict=True)
     scale, beta = float(node.get("scale")), float(node.get("beta", 0.25))
     margin = binary.margin(scale, beta)
     bias = None if len(node.inputs) < 4 or not node.inputs[3] else builder.graph.constants[node.inputs[3]]
     reach = None if bias is not None and np.any(bias) else whole_reach(depth, margin)
     tail = Tail(builder, node.outputs[0])
-    storages, place = [s for s, _, _ in places], None
+    given, place = list(storages), None
     if reach is None:
         whole = np.zeros((1, 1, 1, 1), np.float32) if bias is None else bias
         storage, shape = _bias(builder, node.name, whole, scale, queries, keys)
         strides = tuple(int(np.prod(shape[a + 1 :])) if shape[a] > 1 else 0 for a in range(4))
         place = Strided(0, strides, int(np.prod(shape)))  # type: ignore[arg-type]
-        storages.append(storage)
+        given.append(storage)
     chain = Chain((), tail.chain(heads * width).store, builder.exact)
     elements, jobs = batches * queries * heads * width, batches * heads
     # As many as have jobs: a task behind the last one would count its own below zero.
     tasks = -(-jobs // -(-jobs // TASKS))
+    lies = _written_as(builder, node, (batches, heads, queries, width))
+    to_bits = lies is not None
     spec = binary_attention.BinaryAttention(
-        batches, heads, queries, keys, depth, width, q, k, v, place, reach or 0, float(margin), chain, tail.shapes(),
-        tasks,
+        batches, heads, queries, keys, depth, width, *operands, place, reach or 0, float(margin), chain, tail.shapes(),
+        tasks, packed, to_bits,
     )  # fmt: skip
     scratch = [builder.new(count, dtype) for count, dtype in binary_attention.scratch_of(spec, builder.simd)]
-    output = builder.new(elements, chain.store.dtype)
+    output = builder.new(elements // bits.WORD if to_bits else elements, "uint32" if to_bits else chain.store.dtype)
     macs = batches * heads * queries * keys * (depth + width)
-    inputs = [*storages, *tail.storages, *scratch, output]
+    inputs = [*given, *tail.storages, *scratch, output]
     builder.call("binary_attention", binary_attention.build, spec, inputs, node.name, macs=macs, integer=True)
-    lies = np.arange(elements).reshape(batches, queries, heads, width).transpose(0, 2, 1, 3)
-    builder.put_moved(node.outputs[0], Value(output, chain.store.dtype, "moved", 0), lies)
+    if lies is not None:
+        put_bits(builder, node.outputs[0], output, lies)
+    else:
+        lies = _tokens(batches, heads, queries, width)
+        builder.put_moved(node.outputs[0], Value(output, chain.store.dtype, "moved", 0), lies)
     return True
+
+
+def _tokens(batches: int, heads: int, queries: int, width: int) -> np.ndarray:
+    """Where the result of an attention lies: the heads of a token side by side."""
+    elements = batches * heads * queries * width
+    return np.arange(elements).reshape(batches, queries, heads, width).transpose(0, 2, 1, 3)
+
+
+def _written_as(builder: Builder, node: Node, shape: tuple[int, int, int, int]) -> np.ndarray | None:
+    """Addresses of the bits of the result, where it can be written as bits."""
+    lies = _tokens(*shape)
+    whole = shape[3] % bits.WORD == 0
+    return lies if whole and reads_bits(builder, node.outputs[0], lies) else None
+
+
+def _operand(builder: Builder, name: str) -> tuple[int, Strided, bool]:
+    """Storage and place of an operand of attention, and whether it is bits."""
+    written = known_bits(builder, name)
+    if written is not None:
+        place = words_of_heads(np.asarray(written.addresses), builder.elements(written))
+        if place is None:
+            raise TypeError("bits are written only where all their readers take them")
+        return written.storage, place, True
+    storage, first, strides = builder.affine(name, builder.graph.shape(name), adjacent=3, integer=False)
+    return storage, Strided(first, strides, builder.storages[storage].elements), False  # type: ignore[arg-type]
 
 
 def whole_reach(depth: int, margin: np.float32) -> int | None:

@@ -208,7 +208,8 @@ class Builder:
     def put_moved(self, tensor: str, source: Value, addresses: np.ndarray) -> None:
         """Say that a tensor's elements are those of `source` at `addresses`."""
         flat = addresses.reshape(-1)
-        if flat.size == self.elements(source) and np.array_equal(flat, np.arange(flat.size)):
+        whole = source.dtype != "bits" and flat.size == self.elements(source)
+        if whole and np.array_equal(flat, np.arange(flat.size)):
             self.put_as_onnx(tensor, source.storage, source.dtype, source.quant)
         else:
             self.put(tensor, Value(source.storage, source.dtype, "moved", 0, 0, source.quant, addresses=addresses))

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgevision.compiler.kernels import bits, layer_norm, softmax
 from edgevision.compiler.lowering import tail as tails
+from edgevision.compiler.lowering.bitreaders import put_bits, reads_bits
 from edgevision.compiler.lowering.builder import Builder
-from edgevision.compiler.lowering.signs import only_signs_of, put_signs
 from edgevision.compiler.lowering.tail import Tail
 from edgevision.compiler.lowering.values import Value
 from edgevision.graph.ir import Node
@@ -30,7 +30,7 @@ def lower_layer_norm(builder: Builder, node: Node) -> bool:
     first, _, storages = builder.read_operand(_plain(builder, node.inputs[0]), parameter=0)
     tail = Tail(builder, node.outputs[0], storages=list(storages))
     places = [tail.extra(builder.constant(np.broadcast_to(p.reshape(-1), (extent.channels,)))) for p in parameters]
-    signs = only_signs_of(builder, node.outputs[0])
+    signs = reads_bits(builder, node.outputs[0])
     if not signs:
         tail.extend()
     chain = tail.chain(extent.channels)
@@ -42,7 +42,7 @@ def lower_layer_norm(builder: Builder, node: Node) -> bool:
     )  # fmt: skip
     builder.call("layer_norm", layer_norm.build, spec, [*tail.storages, output], tails.label(node, tail))
     if signs:
-        put_signs(builder, node.outputs[0], output, extent.channels)
+        put_bits(builder, node.outputs[0], output)
         return True
     tails.result(builder, tail, output)
     return True

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgevision.compiler.kernels import bits
+from edgevision.compiler.lowering.bitreaders import reads_bits
 from edgevision.compiler.lowering.builder import Builder
 from edgevision.compiler.lowering.tail import BINARY
-from edgevision.compiler.lowering.values import Value
-from edgevision.graph import binary, numerics
+from edgevision.graph import numerics
 from edgevision.graph.functions import function_of
 from edgevision.graph.ir import Node
 
@@ -42,22 +41,10 @@ class Signs:
     span: np.ndarray
 
 
-def only_signs_of(builder: Builder, tensor: str) -> bool:
-    """Whether every reader of a tensor is a layer of one-bit activations."""
-    readers = builder.readers(tensor)
-    return bool(readers) and all(r.op in binary.SIGNED_LAYERS and r.inputs[0] == tensor for r in readers)
-
-
-def put_signs(builder: Builder, tensor: str, storage: int, channels: int) -> None:
-    """Say where the signs of a tensor's rows are."""
-    signs_of = Value(storage, "uint32", "signs", bits.words(channels))
-    builder.values.setdefault(tensor, {})["signs"] = signs_of
-
-
 def decided(builder: Builder, node: Node, depth: int, scale: np.ndarray, bias: np.ndarray) -> Signs | None:
     """How the counts of a layer decide the signs its readers want; None where they want more, or no interval does."""
     tensor, nodes = node.outputs[0], []
-    while not only_signs_of(builder, tensor):
+    while not reads_bits(builder, tensor):
         reader = builder.sole_reader(tensor)
         if reader is None or not _understood(builder, reader, tensor):
             return None

@@ -11,7 +11,8 @@ from edgevision.graph.qdq import Quant
 
 #: "rows" is pixels x channels (NHWC for images); "planes" is NCHW. Tensors that are no images are always rows: all
 #: axes but the last are pixels. "tabled" is rows whose first elements are listed in a table, and "moved" says where
-#: each element lies (`graph.movement`). "signs" is one bit per element, rows of uint32 words (`kernels.bits`).
+#: each element lies (`graph.movement`). "signs" is one bit per element, rows of uint32 words (`kernels.bits`); moved
+#: elements of dtype "bits" are those too, their addresses counted in bits.
 Layout = Literal["rows", "planes", "tabled", "moved", "signs"]
 
 
