@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgevision.data.dataset import DataSet
 from edgevision.data.detection import DetectionSet
 from edgevision.data.metric import AnySet, metric_of, mismatch
 from edgevision.errors import UsageError
 from edgevision.files import refuse_overwrite
-from edgevision.recipe import Binarize, Decompose, Factorize, FoldBatchNorm, Recipe, TrainQuantized
+from edgevision.recipe import Binarize, Decompose, Factorize, FineTune, FoldBatchNorm, Recipe, TrainQuantized
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
 
@@ -40,8 +41,10 @@ def admit(
             reasons.append(f"expected --max-drop of 0 points or more, got {max_drop}")
         if data is None or "test" not in data.splits:
             reasons.append("--max-drop compares accuracies: it needs data with a test split; add --data NAME")
-        if not _quantises(recipe):
+        if not _quantises(recipe) and not _searches(recipe):
             reasons.append(f"--max-drop puts quantised layers back into float; recipe '{recipe.name}' quantises none")
+    elif _searches(recipe):
+        reasons.append("the recipe makes factors as small as accuracy allows; add --max-drop POINTS")
     if max_minutes is not None and not max_minutes > 0:
         reasons.append(f"expected --max-minutes above 0, got {max_minutes}")
     if evaluate_limit is not None and evaluate_limit < 1:
@@ -53,11 +56,15 @@ def admit(
 
 
 #: Steps that come before a weight is quantised.
-_BEFORE = (FoldBatchNorm, Binarize, Factorize, Decompose)
+_BEFORE = (FoldBatchNorm, Binarize, Factorize, Decompose, FineTune)
 
 
 def _quantises(recipe: Recipe) -> bool:
     return any(not isinstance(step, _BEFORE) for step in recipe.steps)
+
+
+def _searches(recipe: Recipe) -> bool:
+    return any(isinstance(step, Decompose) and step.energy == "auto" for step in recipe.steps)
 
 
 def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
@@ -78,6 +85,11 @@ def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> lis
         reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
     if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
         reasons.append("the recipe factorizes after another step; that makes other layers of it, so it goes first")
+    tuning = [i for i, step in enumerate(recipe.steps) if isinstance(step, FineTune)]
+    if tuning and (not factorizing or min(tuning) < max(factorizing)):
+        reasons.append("the recipe fine-tunes ahead of what makes factors; it trains these, so it comes after that")
+    if tuning and max(tuning) > min([*folding, *quantising], default=len(recipe.steps)):
+        reasons.append("the recipe fine-tunes after it folds or quantises; training comes before both")
     if factorizing and model.module is None:
         reasons.append(
             f"the recipe takes layers of a torch network apart; {model.name} came as an ONNX graph, whose are fixed"
@@ -113,6 +125,11 @@ def _data_reasons(model: Model, recipe: Recipe, data: AnySet | None) -> list[str
             reasons.append("binary layers are trained in torch, as a classifier: name a network of the zoo that is one")
         if "train" not in data.splits:
             reasons.append(f"the recipe trains on images; {data.spec} has no train split")
+    tuning = [step for step in recipe.steps if isinstance(step, FineTune)]
+    if tuning and "train" not in data.splits:
+        reasons.append(f"the recipe fine-tunes; {data.spec} has no train split")
+    if any(step.distill for step in tuning) and not isinstance(data, DataSet):
+        reasons.append(f"the recipe distills a classifier's answers; {data.spec} is not made of labelled images")
     other = mismatch(model.name, model.metric, data.spec, metric_of(data))
     reasons += [other] if other else []
     if recipe.needs_data() and not ("calibration" in data.splits and len(data.split("calibration"))):

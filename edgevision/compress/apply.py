@@ -51,7 +51,8 @@ def compress(
         out: folder to write; it appears whole or not at all.
         data: calibrates, and measures accuracy on its test split; opened with the network's preprocessing.
         keep_fp: nodes to leave in float.
-        max_drop: accuracy points that may be lost; layers go back into float, the most sensitive first, until it holds.
+        max_drop: accuracy points that may be lost; factors are as small as that allows where the recipe leaves it open,
+            and layers go back into float, the most sensitive first, until it holds.
         sensitivity: rank the layers by what quantising them costs.
         max_minutes: time for ranking and for holding the accuracy, together.
         evaluate_limit: test images to measure accuracy on; all when None.
@@ -80,12 +81,12 @@ def compress(
     )
     key = key_of(model, recipe, data, keep_fp, evaluate_limit, seed)
     work = Work.open(out, key, resume=resume, progress=progress)
-    job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed)
+    job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed, max_drop)
     job.apply_steps()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf
     ranking = job.rank(deadline) if sensitivity or max_drop is not None else ()
     operators = len(quantised_operators(job.graph.graph))
-    outcome = job.hold(max_drop, ranking, deadline) if max_drop is not None else None
+    outcome = job.hold(max_drop, ranking, deadline) if max_drop is not None and operators else None
     result = _write(job, ranking, out, seed=seed, overwrite=overwrite, command=command)
     Work.remove_all(out)
     if outcome is not None and not outcome.met:

@@ -205,7 +205,11 @@ class _Body:
             if window.stride[0] == fresh:
                 self._fill(group, image, emit.named(begin + step))
             else:
-                self._fill(group, image, emit.named(begin + T.floordiv(step, fresh) * window.stride[0] + T.floormod(step, fresh)))
+                self._fill(
+                    group,
+                    image,
+                    emit.named(begin + T.floordiv(step, fresh) * window.stride[0] + T.floormod(step, fresh)),
+                )
             whole = T.floormod(step - carried, fresh) == fresh - 1
             with T.If(T.And(step >= carried, whole) if carried else whole), T.Then():
                 self._line(group, image, emit.named(first + T.floordiv(step - carried, fresh)))
@@ -224,9 +228,8 @@ class _Body:
         with T.If(T.And(source >= 0, source < window.height)):
             with T.Then():
                 self._products(group, emit.named((image * window.height + source) * window.width), slot)
-            with T.Else():
-                with T.serial(window.width * spec.vectors) as vector:
-                    emit.store(self._held, slot + vector * width, emit.f32(0.0, width), width)
+            with T.Else(), T.serial(window.width * spec.vectors) as vector:
+                emit.store(self._held, slot + vector * width, emit.f32(0.0, width), width)
 
     def _products(self, group: Any, pixel: Any, slot: Any) -> None:
         spec, width = self._spec, self._spec.cut.width
