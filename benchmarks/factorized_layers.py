@@ -1,15 +1,15 @@
 """Factorized convolutions layer by layer: our one kernel, our dense kernel, and onnxruntime's thin convolutions.
 
-One thread, in turns, the least of each; layers of ResNet-18 at 224x224 and of the wave surrogate, ranks 1 and 4. Times are of a layer's
-kernels without layout changes; onnxruntime has the better of two graphs, the body of the function, whose groups sum the
-products, and three convolutions for each product. `--kinds int8` takes bytes and gives float, with our dense kernel of
-bytes. The cost model's choice is judged by the two of ours.
+One thread, in turns, the least of each; layers of ResNet-18 at 224x224 and of the wave surrogate, ranks 1 and 4. Times
+are of a layer's kernels without layout changes; onnxruntime has the better of two graphs, the body of the function,
+whose groups sum the products, and three convolutions for each product. `--kinds int8` takes bytes and gives float, with
+our dense kernel of bytes. The cost model's choice is judged by the two of ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import common
@@ -46,7 +46,9 @@ class Layer:
     dense: onnx.ModelProto
 
 
-def layer(name: str, inputs: int, outputs: int, side: int, kernel: int, stride: int, rank: int, *, integer: bool) -> Layer:
+def layer(
+    name: str, inputs: int, outputs: int, side: int, kernel: int, stride: int, rank: int, *, integer: bool
+) -> Layer:
     """A layer of drawn factors, padded so that stride 1 keeps the side."""
     rng, products, pad = np.random.default_rng(0), outputs * rank, kernel // 2
     result = (side + 2 * pad - kernel) // stride + 1
@@ -70,7 +72,9 @@ def layer(name: str, inputs: int, outputs: int, side: int, kernel: int, stride: 
     plain = (made, as_convolutions(made, lambda shape: True)[0])
     if integer:
         made, dense = in_bytes(made), in_bytes(dense)
-    return Layer(f"{name} {inputs}-{outputs} {side}x{side} k{kernel} s{stride} r{rank}", choice.shape, made, plain, dense)
+    return Layer(
+        f"{name} {inputs}-{outputs} {side}x{side} k{kernel} s{stride} r{rank}", choice.shape, made, plain, dense
+    )
 
 
 def in_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -157,7 +161,10 @@ def main() -> None:
     found = {"layers": rows, "right": right(rows), "goals": {"times_thin": LEAST_SPEEDUP, "right": LEAST_RIGHT}}
     if speedups:
         found["least_times_thin"] = min(speedups)
-        print(f"onnxruntime's thin convolutions: geomean {np.exp(np.mean(np.log(speedups))):.2f}, least {min(speedups):.2f}")
+        print(
+            f"onnxruntime's thin convolutions: geomean {np.exp(np.mean(np.log(speedups))):.2f}, "
+            f"least {min(speedups):.2f}"
+        )
     print(f"the choice is the faster one in {100 * right(rows):.0f} % of {len(rows)} layers")
     common.write(asked.out, "edgevision.bench.factorized/1", found)
 

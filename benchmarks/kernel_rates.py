@@ -120,9 +120,7 @@ def onnxruntime_seconds(
     return seconds
 
 
-def in_turns(
-    contenders: dict[str, Callable[[int], float]], rounds: int, quantile: float = 0.25
-) -> dict[str, float]:
+def in_turns(contenders: dict[str, Callable[[int], float]], rounds: int, quantile: float = 0.25) -> dict[str, float]:
     """Seconds of each contender, a block of each per round: the lower quartile, as a scheduler only adds."""
     number = {name: max(1, int(BLOCK / max(run(3), 1e-7))) for name, run in contenders.items()}
     taken: dict[str, list[float]] = {name: [] for name in contenders}

@@ -158,11 +158,14 @@ class Decompose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
     "cp" gives factorized layers of their own products per output filter; "tucker2", "tt" and "svd" give convolutions
     in a row. A layer whose factors are no smaller than its kernel stays dense.
+
+    Attributes:
+        energy: share of the sum of squares of a kernel that is kept at least; "auto" keeps as little as `--max-drop`
+            allows, with the same share in every layer.
     """
 
     method: Literal["cp", "tucker2", "tt", "svd"] = "cp"
-    #: Share of the sum of squares of a kernel that is kept at least.
-    energy: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
+    energy: Annotated[float, msgspec.Meta(gt=0, le=1)] | Literal["auto"] = 0.95
 
 
 class PruneBlocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="prune_blocks"):
@@ -185,6 +188,15 @@ class PruneBlocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     feature_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
 
 
+class FineTune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fine_tune"):
+    """Train a network whose layers were made factors on, all its weights; AdamW, cosine."""
+
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
+    lr: Annotated[float, msgspec.Meta(gt=0, le=1)] = 5e-4
+    #: From the answers of the network before it was taken apart, in place of the labels; classifiers alone.
+    distill: bool = False
+
+
 Step = (
     FoldBatchNorm
     | QuantizeWeights
@@ -197,6 +209,7 @@ Step = (
     | PruneBlocks
     | Factorize
     | Decompose
+    | FineTune
 )
 
 
@@ -213,11 +226,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def needs_data(self) -> bool:
         """Whether any step calibrates or trains on images."""
-        return any(isinstance(step, Quantize | Smooth | TrainQuantized | Binarize | PruneBlocks) for step in self.steps)
+        return any(isinstance(step, Quantize | Smooth) for step in self.steps) or self.trains()
 
     def trains(self) -> bool:
         """Whether any step changes the weights by training."""
-        return any(isinstance(step, TrainQuantized | Binarize | PruneBlocks) for step in self.steps)
+        return any(isinstance(step, TrainQuantized | Binarize | PruneBlocks | FineTune) for step in self.steps)
 
     def trained_for(self, epochs: int) -> Recipe:
         """The same with `epochs` in every step that trains, its warm-up at most a tenth of them.
@@ -233,7 +246,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for step in self.steps:
             if isinstance(step, Binarize):
                 step = msgspec.structs.replace(step, epochs=epochs, warmup_epochs=min(step.warmup_epochs, epochs / 10))
-            elif isinstance(step, TrainQuantized | PruneBlocks):
+            elif isinstance(step, TrainQuantized | PruneBlocks | FineTune):
                 step = msgspec.structs.replace(step, epochs=epochs)
             steps.append(step)
         return msgspec.structs.replace(self, steps=tuple(steps))

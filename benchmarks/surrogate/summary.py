@@ -46,12 +46,12 @@ def against_solver(solver: Mapping[str, Any], deployed: Mapping[str, Any]) -> di
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The summary for people, as Markdown."""
+    """The summary for people, as Markdown; parts that were not measured are left out."""
     lines = [
         "| network | parameters | fewer | MACs | fewer | error, % | / dense | test / train | roll-out, % | energy, % |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for form, row in result["summary"].items():
+    for form, row in result.get("summary", {}).items():
         lines.append(
             f"| {form} | {row['parameters']:,} | {row['fewer_parameters']:.1f}x | {row['macs'] / 1e6:.1f} M "
             f"| {row['fewer_macs']:.1f}x | {100 * row['test_error']:.2f} | {row['error_over_dense']:.3f} "
@@ -59,7 +59,9 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {100 * row['energy_drift_at_end']:+.1f} |"
         )
     lines += [f"\nsolver, {mesh}: {1e3 * cost['seconds']:.2f} ms a window, error {100 * cost['error']:.2f} %"
-              for mesh, cost in result["solver"].items()]  # fmt: skip
-    for recipe, ratios in result["times_faster_than_solver"].items():
+              for mesh, cost in result.get("solver", {}).items()]  # fmt: skip
+    for recipe, ratios in result.get("times_faster_than_solver", {}).items():
         lines.append(f"{recipe}: " + ", ".join(f"{value:.1f}x {mesh}" for mesh, value in ratios.items()))
+    for form, cost in result.get("training_step", {}).items():
+        lines.append(f"training step, {form}: {1e3 * cost['seconds']:.1f} ms, {cost['over_dense']:.3f} of dense")
     return "\n".join(lines)

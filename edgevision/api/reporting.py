@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgevision.api.choosing import usable
 from edgevision.config import nearest
 from edgevision.errors import EdgeVisionError, UsageError
@@ -74,7 +76,7 @@ def report(
     graphs = {n.folder.name: n.info.onnx_sha256 for n in own}
     chosen, stale = latest([p for p in profiles if (p.model, p.data) == about], identities, graphs)
     remarks = [*stale, *(f"Skipped: {line}" for line in skipped)]
-    shown, waves = _pictures(own, remarks), _waves(own, remarks)
+    shown, waves = _pictures(own, remarks), _waves(own, chosen, remarks)
     made = trade_off(
         chosen,
         own,
@@ -160,10 +162,10 @@ def _pictures(networks: Sequence[Compressed], remarks: list[str]) -> tuple[Pictu
         return ()
 
 
-def _waves(networks: Sequence[Compressed], remarks: list[str]) -> Waves | None:
+def _waves(networks: Sequence[Compressed], profiles: Sequence[Profile], remarks: list[str]) -> Waves | None:
     """Test waves as those of `networks` that predict waves go on with them; `remarks` gets why there are none."""
     from edgevision.data import WaveSet, open_set
-    from edgevision.report.field_pictures import field_pictures
+    from edgevision.report.field_pictures import field_pictures, solver_speeds
 
     alike = _drawn_together(networks, "fit")
     if not alike:
@@ -173,7 +175,7 @@ def _waves(networks: Sequence[Compressed], remarks: list[str]) -> Waves | None:
         data = open_set(info.data or "", info.preprocessing)
         if not isinstance(data, WaveSet) or data.sha256 != info.data_sha256:
             raise UsageError("other waves are there now", where=info.data)
-        return field_pictures(alike, data)
+        return msgspec.structs.replace(field_pictures(alike, data), speeds=solver_speeds(profiles, data))
     except EdgeVisionError as error:
         remarks.append(f"No pictures: {error.what}{f' ({error.where})' if error.where else ''}.")
         return None

@@ -14,6 +14,7 @@ from edgevision.recipe import (
     Decompose,
     Equalize,
     Factorize,
+    FineTune,
     FoldBatchNorm,
     MixedPrecision,
     PruneBlocks,
@@ -52,8 +53,10 @@ def admit(
             reasons.append(f"expected --max-drop of 0 points or more, got {max_drop}")
         if data is None or "test" not in data.splits:
             reasons.append("--max-drop compares accuracies: it needs data with a test split; add --data NAME")
-        if not _quantises(recipe):
+        if not _quantises(recipe) and not _searches(recipe):
             reasons.append(f"--max-drop puts quantised layers back into float; recipe '{recipe.name}' quantises none")
+    elif _searches(recipe):
+        reasons.append("the recipe makes factors as small as accuracy allows; add --max-drop POINTS")
     if any(isinstance(step, MixedPrecision) for step in recipe.steps) and (data is None or "test" not in data.splits):
         reasons.append("bits are chosen by the accuracy they leave: that needs data with a test split; add --data NAME")
     if max_minutes is not None and not max_minutes > 0:
@@ -67,11 +70,15 @@ def admit(
 
 
 #: Steps that come before a weight is quantised.
-_BEFORE = (FoldBatchNorm, Binarize, PruneBlocks, Factorize, Decompose, Equalize, Smooth)
+_BEFORE = (FoldBatchNorm, Binarize, PruneBlocks, Factorize, Decompose, FineTune, Equalize, Smooth)
 
 
 def _quantises(recipe: Recipe) -> bool:
     return any(not isinstance(step, _BEFORE) for step in recipe.steps)
+
+
+def _searches(recipe: Recipe) -> bool:
+    return any(isinstance(step, Decompose) and step.energy == "auto" for step in recipe.steps)
 
 
 def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> list[str]:
@@ -100,6 +107,11 @@ def _recipe_reasons(model: Model, recipe: Recipe, keep_fp: Sequence[str]) -> lis
         reasons.append(f"the recipe factorizes {len(factorizing)} times; a kernel can be made of factors once")
     if factorizing and max(factorizing) > min([*folding, *quantising], default=len(recipe.steps)):
         reasons.append("the recipe factorizes after another step; that makes other layers of it, so it goes first")
+    tuning = [i for i, step in enumerate(recipe.steps) if isinstance(step, FineTune)]
+    if tuning and (not factorizing or min(tuning) < max(factorizing)):
+        reasons.append("the recipe fine-tunes ahead of what makes factors; it trains these, so it comes after that")
+    if tuning and max(tuning) > min([*folding, *quantising], default=len(recipe.steps)):
+        reasons.append("the recipe fine-tunes after it folds or quantises; training comes before both")
     if factorizing and model.module is None:
         reasons.append(
             f"the recipe takes layers of a torch network apart; {model.name} came as an ONNX graph, whose are fixed"
@@ -137,6 +149,11 @@ def _data_reasons(model: Model, recipe: Recipe, data: AnySet | None) -> list[str
             )
         if "train" not in data.splits:
             reasons.append(f"the recipe trains on images; {data.spec} has no train split")
+    tuning = [step for step in recipe.steps if isinstance(step, FineTune)]
+    if tuning and "train" not in data.splits:
+        reasons.append(f"the recipe fine-tunes; {data.spec} has no train split")
+    if any(step.distill for step in tuning) and not isinstance(data, DataSet):
+        reasons.append(f"the recipe distills a classifier's answers; {data.spec} is not made of labelled images")
     other = mismatch(model.name, model.metric, data.spec, metric_of(data))
     reasons += [other] if other else []
     if recipe.needs_data() and not ("calibration" in data.splits and len(data.split("calibration"))):

@@ -55,7 +55,8 @@ def compress(
         out: folder to write; it appears whole or not at all.
         data: calibrates, and measures accuracy on its test split; opened with the network's preprocessing.
         keep_fp: nodes to leave in float.
-        max_drop: accuracy points that may be lost; layers go back into float, the most sensitive first, until it holds.
+        max_drop: accuracy points that may be lost; factors are as small as that allows where the recipe leaves it open,
+            and layers go back into float, the most sensitive first, until it holds.
         sensitivity: rank the layers by what quantising them costs.
         full_sensitivity: rank blocks too, each also quantised alone, and measure the accuracy of all.
         max_minutes: time for ranking, for choosing bits and for holding the accuracy, together.
@@ -86,7 +87,7 @@ def compress(
     )
     key = key_of(model, recipe, data, keep_fp, evaluate_limit, seed)
     work = Work.open(out, key, resume=resume, progress=progress)
-    job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed)
+    job = Job(model, recipe, export, data, tuple(keep_fp), evaluate_limit, progress, work, work.rows(), seed, max_drop)
     job.apply_steps()
     if max_drop is not None or any(isinstance(step, MixedPrecision) for step in recipe.steps):
         job.refuse_constant_metric()
@@ -99,7 +100,7 @@ def compress(
     if step is not None:
         bound = step.max_drop if max_drop is None else max_drop
         mixed = job.mix(step, bound, deadline, times)
-    elif max_drop is not None:
+    elif max_drop is not None and operators:
         outcome = job.hold(max_drop, ranking.layers, deadline)
     result = _write(job, ranking, mixed, out, seed=seed, overwrite=overwrite, command=command)
     Work.remove_all(out)

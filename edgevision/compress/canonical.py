@@ -2,10 +2,10 @@
 
 1.  Quantised means QuantizeLinear and DequantizeLinear of standard ONNX around standard operators and
     `edgevision::SquareDeformConv` and `FactorizedConv`; opset 20 or later.
-2.  *Weights*: Conv, Gemm, MatMul, SquareDeformConv and FactorizedConv (its channel factors) read a DequantizeLinear of an int8 initializer: zero point 0,
-    values in [-127, 127], a 1-d float32 scale with one entry per output channel (also when there is one channel) and
-    `axis` >= 0 naming that channel's axis in the weight. Names: `<layer>.weight.q`, `.weight.scale`,
-    `.weight.zero_point`.
+2.  *Weights*: Conv, Gemm, MatMul, SquareDeformConv and FactorizedConv (its channel factors) read a
+    DequantizeLinear of an int8 initializer: zero point 0, values in [-127, 127], a 1-d float32 scale with one entry
+    per output channel (also when there is one channel) and `axis` >= 0 naming that channel's axis in the weight.
+    Names: `<layer>.weight.q`, `.weight.scale`, `.weight.zero_point`.
 3.  *Biases* are float32 initializers.
 4.  *Activations*: every quantised operator reads a DequantizeLinear directly. No data movement (Split, Reshape,
     Transpose, Flatten, Slice, Squeeze, Unsqueeze, MaxPool, Identity; Concat of pieces with one scale and zero point,

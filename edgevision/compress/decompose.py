@@ -6,7 +6,9 @@ tucker2  1x1 to r channels, k_h x k_w to s, 1x1: the leading directions of both 
          arXiv 1511.06530)
 tt       1x1, k_h x 1, 1 x k_w, 1x1: the tensor train of C_in, k_h, k_w, C_out (Oseledets, 2011)
 
-The sum of squares each truncation drops adds up, so that each gets its part of what may be lost.
+The sum of squares each truncation drops adds up, so that each gets its part of what may be lost: that gives the ranks,
+and tensorly the cores, Tucker's by alternating projections, which only improve on the truncation. Its CP takes one
+tensor at a time; a layer's filters are hundreds of small ones, all solved at once in `canonical_form`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import copy
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,26 +34,26 @@ def decompose(module: nn.Module, step: Decompose) -> tuple[nn.Module, tuple[Laye
     Raises:
         UsageError: none is smaller in factors, each with its reason.
     """
-    made, choices = copy.deepcopy(module), []
+    if step.energy == "auto":
+        raise TypeError("the energy of a bound on accuracy is found by rank_search")
+    energy, made, choices = step.energy, copy.deepcopy(module), []
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.modules.conv._ConvNd):
             continue
         dense = layer.weight.numel()
         reason = unsuited(layer) or ("" if type(layer) is nn.Conv2d else f"{type(layer).__name__} is not taken apart")
-        twin, rank = (
-            (None, 0) if reason or not isinstance(layer, nn.Conv2d) else _METHODS[step.method](layer, step.energy)
-        )
+        twin, rank = (None, 0) if reason or not isinstance(layer, nn.Conv2d) else _METHODS[step.method](layer, energy)
         bias = 0 if layer.bias is None else layer.bias.numel()
         size = dense if twin is None else sum(p.numel() for p in twin.parameters()) - bias
         if twin is None or size >= dense:
-            reason = reason or f"{100 * step.energy:g} % of its energy take no fewer weights than the kernel"
+            reason = reason or f"{100 * energy:g} % of its energy take no fewer weights than the kernel"
             choices.append(LayerChoice(path, None, reason, dense, dense))
             continue
         made.set_submodule(path, twin.train(layer.training))
         choices.append(LayerChoice(path, rank, "", dense, size))
     if not any(choice.rank for choice in choices):
         raise UsageError(
-            f"no convolution is smaller as {step.method} with {100 * step.energy:g} % of its energy",
+            f"no convolution is smaller as {step.method} with {100 * energy:g} % of its energy",
             reasons=[f"{choice.path}: {choice.reason}" for choice in choices][:20] or ["the network has none"],
             fix="keep less energy, or use a recipe without the step 'decompose'",
         )
@@ -104,42 +107,47 @@ def _svd(layer: nn.Conv2d, energy: float) -> tuple[nn.Module, int]:
 
 @torch.no_grad()
 def _tucker2(layer: nn.Conv2d, energy: float) -> tuple[nn.Module, int]:
+    from tensorly.decomposition import partial_tucker
+
     kernel, lost = layer.weight.double(), (1 - energy) / 2
-    outputs = _directions(kernel.flatten(1), lost)
-    inputs = _directions(kernel.transpose(0, 1).flatten(1), lost)
-    core = torch.einsum("ocij,os,cr->srij", kernel, outputs, inputs)
-    rank = min(core.shape[:2])
+    ranks = [_rank_of(kernel.transpose(0, mode).flatten(1), lost) for mode in (0, 1)]
+    found, _ = partial_tucker(kernel.numpy(), ranks, modes=[0, 1], init="svd")
+    core, (outputs, inputs) = torch.from_numpy(found[0]), (torch.from_numpy(np.asarray(f)) for f in found[1])
     first = _convolution(inputs.T[:, :, None, None])
     middle = _convolution(core, layer.stride, _padding(layer))
-    return nn.Sequential(first, middle, _convolution(outputs[:, :, None, None], bias=layer.bias)), rank
+    return nn.Sequential(first, middle, _convolution(outputs[:, :, None, None], bias=layer.bias)), min(ranks)
 
 
 @torch.no_grad()
 def _tt(layer: nn.Conv2d, energy: float) -> tuple[nn.Module, int]:
-    kernel, (height, width) = layer.weight.double().permute(1, 2, 3, 0), layer.kernel_size
-    total, lost = kernel.square().sum(), (1 - energy) / 3
-    channels, rest = _split(kernel.flatten(1), lost, total)
-    rows, rest = _split(rest.reshape(channels.shape[1] * height, -1), lost, total)
-    columns, outputs = _split(rest.reshape(rows.shape[1] * width, -1), lost, total)
+    from tensorly.decomposition import tensor_train
+
+    kernel = layer.weight.double().permute(1, 2, 3, 0)
+    lost = (1 - energy) / 3
+    # What the train drops at a bond is no more than the same rank drops of the whole unfolded there.
+    ranks = [_rank_of(kernel.flatten(0, bond).flatten(1), lost) for bond in range(3)]
+    found = tensor_train(kernel.contiguous().numpy(), [1, *ranks, 1])
+    channels, rows, columns, outputs = (torch.from_numpy(np.array(core)) for core in found)
     (down, right), (top, left) = layer.stride, _padding(layer)
     cores = (
-        _convolution(channels.T[:, :, None, None]),
-        _convolution(rows.unflatten(0, (-1, height)).permute(2, 0, 1).unsqueeze(3), (down, 1), (top, 0)),
-        _convolution(columns.unflatten(0, (-1, width)).permute(2, 0, 1).unsqueeze(2), (1, right), (0, left)),
-        _convolution(outputs.T[:, :, None, None], bias=layer.bias),
+        _convolution(channels[0].T[:, :, None, None]),
+        _convolution(rows.permute(2, 0, 1).unsqueeze(3), (down, 1), (top, 0)),
+        _convolution(columns.permute(2, 0, 1).unsqueeze(2), (1, right), (0, left)),
+        _convolution(outputs[..., 0].T[:, :, None, None], bias=layer.bias),
     )
-    return nn.Sequential(*cores), max(channels.shape[1], rows.shape[1], columns.shape[1])
+    return nn.Sequential(*cores), max(ranks)
 
 
-def _split(matrix: Tensor, lost: float, total: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(m, r) with orthonormal columns and (r, n), whose product drops at most `lost` of `total`."""
+def _split(matrix: Tensor, lost: float) -> tuple[Tensor, Tensor]:
+    """(m, r) with orthonormal columns and (r, n), whose product drops at most `lost` of the sum of squares."""
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    rank = _rank(values, lost, matrix.square().sum() if total is None else total)
+    rank = _rank(values, lost, matrix.square().sum())
     return left[:, :rank], values[:rank, None] * right[:rank]
 
 
-def _directions(matrix: Tensor, lost: float) -> Tensor:
-    return _split(matrix, lost)[0]
+def _rank_of(matrix: Tensor, lost: float) -> int:
+    """The least rank that drops at most that share of the sum of squares."""
+    return _rank(torch.linalg.svdvals(matrix), lost, matrix.square().sum())
 
 
 def _rank(values: Tensor, lost: float, total: Tensor) -> int:

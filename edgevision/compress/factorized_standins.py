@@ -29,7 +29,11 @@ def stand_in_factorized(model: onnx.ModelProto) -> list[str]:
             nodes.append(node)
             continue
         x, channel, rows, columns, bias = node.input
-        (down, along), products, group = _thin_names(node.name), attribute(node, "products", 1), attribute(node, "group", 1)
+        (down, along), products, group = (
+            _thin_names(node.name),
+            attribute(node, "products", 1),
+            attribute(node, "group", 1),
+        )
         nodes += [
             helper.make_node("Conv", [x, channel], [f"{node.name}.products"], node.name),
             helper.make_node("Conv", [f"{node.name}.products", rows], [down], down, **_way(node, "row", products)),

@@ -18,10 +18,11 @@ from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry, MixedSearch
 from edgevision.compress.costs import FLOAT, StepTimes, costs
 from edgevision.compress.decompose import decompose
-from edgevision.compress.factorize import plan, told
+from edgevision.compress.factorize import LayerChoice, plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
 from edgevision.compress.few_bits import in_four_bits
+from edgevision.compress.fine_tune import fine_tune
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.identity import versions
 from edgevision.compress.incubate import pruning_stage
@@ -33,6 +34,7 @@ from edgevision.compress.mixed import Search, options_of
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
 from edgevision.compress.prepare import prepare
 from edgevision.compress.quantize import quantize
+from edgevision.compress.rank_search import least_energy
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
 from edgevision.compress.sensitivity import Ranking, rank
@@ -49,6 +51,7 @@ from edgevision.recipe import (
     Decompose,
     Equalize,
     Factorize,
+    FineTune,
     FoldBatchNorm,
     MixedPrecision,
     PruneBlocks,
@@ -103,6 +106,7 @@ class Job:
     work: Work
     rows: Rows
     seed: int = 0
+    max_drop: float | None = None
     ledger: list[LedgerEntry] = field(default_factory=list)
     float_accuracy: float | None = None
     accuracy: float | None = None
@@ -110,7 +114,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.original = self.graph = onnx.ModelProto()
-        self.apart = Facts()
+        self.apart = self.tuned = Facts()
 
     def apply_steps(self) -> None:
         """Train what the recipe trains, export the graph of that and apply the other steps to it in order."""
@@ -133,6 +137,9 @@ class Job:
                 continue
             if isinstance(step, Factorize | Decompose):
                 self._record(str(type(step).__struct_config__.tag), self.apart, before=None)
+                continue
+            if isinstance(step, FineTune):
+                self._record("fine_tune", self.tuned, before=None)
                 continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
@@ -203,9 +210,49 @@ class Job:
                 self.apart = Facts(*told(plan(module, step)))
             elif module is not None and isinstance(step, Decompose):
                 began = time.monotonic()
-                module, choices = decompose(module, step)
-                self.apart = Facts(*told(choices, "after training"), seconds=time.monotonic() - began)
+                module, choices, notes = self._decomposed(module, step)
+                change, more = told(choices, "after training")
+                self.apart = Facts(change, (*notes, *more), seconds=time.monotonic() - began)
+            elif module is not None and isinstance(step, FineTune) and self.data is not None:
+                began, teacher = time.monotonic(), self.model.module or module
+                module, change = fine_tune(
+                    module, teacher, step, self.data, self.model.name, folder=self.work.folder, seed=self.seed,
+                    progress=self.progress,
+                )  # fmt: skip
+                self.tuned = Facts(change, seconds=time.monotonic() - began)
         return replace(self.model, module=module)
+
+    def _decomposed(
+        self, module: torch.nn.Module, step: Decompose
+    ) -> tuple[torch.nn.Module, tuple[LayerChoice, ...], tuple[str, ...]]:
+        """`module` in factors with the energy of the step, or with as little as `max_drop` allows."""
+        if step.energy != "auto":
+            return *decompose(module, step), ()
+        whole = self._torch_accuracy("whole", module)
+        self.float_accuracy = whole
+        found = least_energy(
+            module, step, lambda energy, made: self._torch_accuracy(f"{step.method} at {energy:g}", made),
+            whole - (self.max_drop or 0.0),
+        )  # fmt: skip
+        note = (
+            f"{100 * found.energy:g} % of the energy kept, {whole:.2f} to {found.accuracy:.2f} % {self.metric}; "
+            f"{found.tried} shares tried"
+        )
+        return found.module, found.choices, (note,)
+
+    def _torch_accuracy(self, name: str, module: torch.nn.Module) -> float:
+        """Accuracy of a torch network on the test split, which admission has seen to."""
+        scoring = self._scoring
+        assert scoring is not None
+
+        def predict(images: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return np.asarray(module(torch.from_numpy(images)).numpy())
+
+        return self.rows.get(
+            f"accuracy {name} on {self.evaluated_images}",
+            lambda: score(scoring, predict, batch=64, limit=self.evaluated_images).percent,
+        )
 
     def _float(self, model: Model) -> tuple[onnx.ModelProto, Facts]:
         """Fold, where the recipe says so, and export."""

@@ -10,13 +10,17 @@ from edgevision.compress.compressed import Compressed
 from edgevision.compress.session import predictor
 from edgevision.data.field_rollout import roll_out
 from edgevision.data.wave import WaveSet
+from edgevision.data.wave_cost import as_accurate, solver_costs
 from edgevision.data.wave_spec import PAST
+from edgevision.profile.profile import Profile
 from edgevision.report.field_images import animation, side_by_side, still
-from edgevision.report.tradeoff import RolledOut, Waves
+from edgevision.report.tradeoff import RolledOut, SolverSpeed, Waves
 
 #: Networks shown, and trajectories their errors are taken over; the first is drawn.
 NETWORKS, TRAJECTORIES = 3, 16
 _MILLISECONDS = 180
+#: Target whose profiles were measured where the report is written.
+HOST = "host"
 
 
 def field_pictures(networks: Sequence[Compressed], data: WaveSet) -> Waves:
@@ -38,6 +42,28 @@ def field_pictures(networks: Sequence[Compressed], data: WaveSet) -> Waves:
         trajectories=min(TRAJECTORIES, len(split.trajectories)),
         networks=tuple(_rolled_out(network, data) for network in networks[:NETWORKS]),
     )
+
+
+def solver_speeds(profiles: Sequence[Profile], data: WaveSet) -> tuple[SolverSpeed, ...]:
+    """Networks profiled on this machine next to the solver at equal error, one prediction each; the solver runs now."""
+    engines = [
+        engine
+        for profile in profiles
+        if profile.target == HOST and profile.metric == "fit"
+        for engine in profile.engines
+        if engine.accuracy is not None and engine.timing == "measured"
+    ]
+    if not engines:
+        return ()
+    costs = solver_costs(data, TRAJECTORIES)
+    found = []
+    for engine in engines:
+        error = 1 - engine.accuracy.value / 100 if engine.accuracy else 1.0
+        cost = as_accurate(costs, error)
+        found.append(
+            SolverSpeed(engine.name, engine.latency.median.value, error, cost.cells, 1e3 * cost.seconds, cost.error)
+        )
+    return tuple(found)
 
 
 def _rolled_out(network: Compressed, data: WaveSet) -> RolledOut:

@@ -159,6 +159,28 @@ class RolledOut(msgspec.Struct, frozen=True):
     energy_drift: tuple[float, ...]
 
 
+class SolverSpeed(msgspec.Struct, frozen=True):
+    """A network on this machine next to the solver on the coarsest mesh that is no less accurate.
+
+    Attributes:
+        milliseconds: of one prediction, as profiled.
+        error: relative L2 of its predictions on the test split, 0 to 1.
+        solver_cells, solver_milliseconds, solver_error: of the mesh along an axis; of the same fields computed on it.
+    """
+
+    engine: str
+    milliseconds: float
+    error: float
+    solver_cells: int
+    solver_milliseconds: float
+    solver_error: float
+
+    @property
+    def times(self) -> float:
+        """How many times faster than the solver."""
+        return self.solver_milliseconds / self.milliseconds
+
+
 class Waves(msgspec.Struct, frozen=True):
     """Networks that predict waves, next to the solver.
 
@@ -167,6 +189,7 @@ class Waves(msgspec.Struct, frozen=True):
         later: fields of one prediction.
         given: fields the first prediction is made from.
         trajectories: errors are taken over.
+        speeds: of networks profiled on this machine, and of the solver, which was timed for the report.
     """
 
     interval: float
@@ -174,6 +197,7 @@ class Waves(msgspec.Struct, frozen=True):
     given: int
     trajectories: int
     networks: tuple[RolledOut, ...]
+    speeds: tuple[SolverSpeed, ...] = ()
 
 
 class TradeOff(msgspec.Struct, frozen=True):

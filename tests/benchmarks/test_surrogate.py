@@ -34,6 +34,11 @@ def test_a_piece_is_made_once_for_one_identity(tmp_path):
     assert len(calls) == 2 and found == {"value": 2}
 
 
+def test_parts_that_were_not_measured_are_left_out_of_the_table():
+    step = {"dense": {"seconds": 0.25, "over_dense": 1.0}, "tensor-r1": {"seconds": 0.2, "over_dense": 0.8}}
+    assert "training step, tensor-r1: 200.0 ms, 0.800 of dense" in table({"training_step": step})
+
+
 def test_errors_are_compared_seed_by_seed():
     runs = {DENSE: [made(0.1, 0.08), made(0.2, 0.1)], "tensor-r1": [made(0.11, 0.1, 20), made(0.16, 0.1, 20)]}
     found = summary(runs)

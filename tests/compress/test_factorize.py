@@ -14,14 +14,16 @@ from edgevision.compress.apply import compress
 from edgevision.compress.canonical_form import canonical
 from edgevision.compress.decompose import decompose, factorized
 from edgevision.compress.factorize import alteration_of, factorize, plan, told
+from edgevision.compress.fine_tune import fine_tune
 from edgevision.compress.measure import measure
+from edgevision.compress.rank_search import ENERGIES, least_energy
 from edgevision.compress.train import train
 from edgevision.compress.train_settings import TrainSettings
 from edgevision.config import read_toml
-from edgevision.errors import UsageError
+from edgevision.errors import AccuracyMissed, UsageError
 from edgevision.graph import reference
 from edgevision.graph.export import export
-from edgevision.recipe import Decompose, Factorize, FoldBatchNorm, Quantize, Recipe
+from edgevision.recipe import Decompose, Factorize, FineTune, FoldBatchNorm, Quantize, Recipe
 from edgevision.zoo.factorized import FACTORIZED, FactorizedConv2d
 from edgevision.zoo.weights import WeightsMeta, save_weights
 
@@ -74,8 +76,10 @@ def test_the_network_made_runs_with_the_same_shapes_and_the_plan_of_it_says_the_
 
 def test_a_network_without_anything_to_factorize_is_refused_with_reasons():
     with pytest.raises(UsageError) as caught:
-        factorize(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8)), Factorize(rank=1))
-    assert len(caught.value.reasons) == 2
+        layers = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2)
+        factorize(nn.Sequential(*layers), Factorize(rank=1))
+    for reason, words in zip(caught.value.reasons, ("1x1", "depthwise", "grouped, its filters see 4"), strict=True):
+        assert words in reason
 
 
 @pytest.mark.parametrize("line", ["rank = 0", "rank = 65", 'rank = "most"', "share = 0.0", "share = 1.5"])
@@ -218,3 +222,47 @@ def test_a_decomposed_network_is_compressed_as_any_other(tmp_path):
     made = compress(model, Recipe("d", "d", (Decompose("cp", 0.6), FoldBatchNorm())), export=export, out=tmp_path / "x")
     assert made.info.ledger[0].step == "decompose" and "factorized after training" in made.info.ledger[0].change
     assert any(node.op_type == "FactorizedConv" for node in made.graph().graph.node)
+
+
+def test_as_little_energy_as_an_accuracy_allows_is_kept():
+    """Accuracy that grows with the energy: the search finds the first share that is enough, whatever it is."""
+    net = nn.Sequential(FactorizedConv2d(24, 16, 3, rank=2).to_dense())
+    for bound, wanted in ((0, ENERGIES[0]), (85, 0.85), (86, 0.9)):
+        found = least_energy(net, Decompose("svd", "auto"), lambda energy, made: 100 * energy, bound)
+        assert (found.energy, found.accuracy) == (wanted, 100 * wanted)
+    with pytest.raises(AccuracyMissed, match=r"best of .* tried has 50\.00"):
+        least_energy(net, Decompose("svd", "auto"), lambda energy, made: 50.0, 99)
+
+
+def test_a_bound_on_accuracy_chooses_the_ranks_and_stands_in_the_ledger(tmp_path):
+    loaded = Recipe("a", "a", (Decompose("tucker2", "auto"), FoldBatchNorm()))
+    made = compress(as_model(network().eval()), loaded, export=export, out=tmp_path / "x", data=digits(),
+                    max_drop=100.0, evaluate_limit=20)  # fmt: skip
+    assert "30 % of the energy kept" in made.info.ledger[0].notes[0]
+    with pytest.raises(UsageError, match="add --max-drop POINTS"):
+        compress(as_model(network().eval()), loaded, export=export, out=tmp_path / "y", data=digits())
+
+
+@pytest.mark.parametrize("distill", [False, True])
+def test_what_was_taken_apart_is_trained_on_once_and_read_back(tmp_path, distill):
+    data, model = digits(), as_model(network().eval())
+    apart, _ = decompose(model.module, Decompose("cp", 0.6))
+    step = FineTune(epochs=1, lr=1e-3, distill=distill)
+    made, line = fine_tune(apart, model.module, step, data, "net", folder=tmp_path)
+    changed = [name for name, value in made.state_dict().items() if not torch.equal(value, apart.state_dict()[name])]
+    assert {"0.channel", "4.filters.0"} <= set(changed) and "1 epochs on digits" in line
+    again, _ = fine_tune(apart, model.module, step, data, "net", folder=tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ((FineTune(), Decompose()), "comes after that"),
+        ((FineTune(),), "comes after that"),
+        ((Decompose(), FoldBatchNorm(), FineTune()), "training comes before both"),
+    ],
+)
+def test_fine_tuning_in_the_wrong_place_is_refused(tmp_path, steps, expected):
+    with pytest.raises(UsageError, match=expected):
+        compress(as_model(network()), Recipe("x", "x", steps), export=export, out=tmp_path / "x", data=digits())

@@ -16,9 +16,11 @@ from PIL import Image
 
 from edgevision.compress.compressed import Compressed
 from edgevision.data.field_rollout import roll_out
+from edgevision.data.wave_cost import solver_costs
+from edgevision.profile.statistics import Interval
 from edgevision.report import tables
 from edgevision.report.field_images import animation, levels, palette, side_by_side, still
-from edgevision.report.field_pictures import field_pictures
+from edgevision.report.field_pictures import field_pictures, solver_speeds
 from edgevision.report.html import render
 from edgevision.report.tradeoff import TradeOff, trade_off
 
@@ -104,6 +106,26 @@ def test_the_errors_are_those_of_rolling_out(waves):
     np.testing.assert_allclose(waves.networks[1].errors, done.errors, rtol=1e-4)
     np.testing.assert_allclose(waves.networks[1].energy_drift, done.energy_drift, rtol=1e-4)
     assert waves.trajectories == 2
+
+
+def profiled(fit: float):
+    """A profile of this machine whose networks have that fit."""
+    made = msgspec.structs.replace(make_profile(), metric="fit", target="host")
+    engines = [msgspec.structs.replace(e, accuracy=Interval(fit, fit, fit)) for e in made.engines]
+    return msgspec.structs.replace(made, engines=tuple(engines))
+
+
+def test_a_network_is_compared_with_the_fastest_mesh_that_is_as_good(waves):
+    data = small_waves(msgspec.structs.replace(SMALL, refine=2, frequency=2.0))
+    coarse, fine = solver_costs(data, 2)
+    assert fine.error == 0 < coarse.error
+    for fit, cells in ((99.999, 30), (100 - 100 * coarse.error - 1, 15)):
+        speeds = solver_speeds([profiled(fit)], data)
+        assert {one.solver_cells for one in speeds} == {cells}
+        assert all(one.times == one.solver_milliseconds / one.milliseconds for one in speeds)
+    assert solver_speeds([msgspec.structs.replace(profiled(90.0), target="rpi4")], data) == ()
+    page = render(trade_off([profiled(50.0)], [], waves=msgspec.structs.replace(waves, speeds=speeds)))
+    assert "15 x 15" in page and f"{speeds[0].times:.3g}x" in page
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -205,7 +205,11 @@ class _Body:
             if window.stride[0] == fresh:
                 self._fill(group, image, emit.named(begin + step))
             else:
-                self._fill(group, image, emit.named(begin + T.floordiv(step, fresh) * window.stride[0] + T.floormod(step, fresh)))
+                self._fill(
+                    group,
+                    image,
+                    emit.named(begin + T.floordiv(step, fresh) * window.stride[0] + T.floormod(step, fresh)),
+                )
             whole = T.floormod(step - carried, fresh) == fresh - 1
             with T.If(T.And(step >= carried, whole) if carried else whole), T.Then():
                 self._line(group, image, emit.named(first + T.floordiv(step - carried, fresh)))

@@ -1,0 +1,1 @@
+"""Accuracy against parameters of factorized networks, before and after training."""
