@@ -24,7 +24,7 @@ from edgevision.data.metric import AnySplit
 from edgevision.progress import Progress, silent
 
 #: Rows of inputs a layer is given, where there are so many, and images at least.
-ROWS, LEAST_IMAGES = 16384, 32
+ROWS, LEAST_IMAGES = 8192, 32
 BATCH = 8
 
 
