@@ -18,14 +18,14 @@ class ReadTooSoonError(Exception):
 
 
 def test_the_plan_is_told_before_an_image_is_read(tmp_path, monkeypatch):
-    told = []
+    told, network = [], trained_small()
 
     def read(*_args, **_more):
         raise ReadTooSoonError
 
     monkeypatch.setattr(type(digits().split("test")), "batches", read)
     with pytest.raises(ReadTooSoonError):
-        compress(trained_small(), recipes.load("w4a8"), export=export, out=tmp_path / "out", data=digits(),
+        compress(network, recipes.load("w4a8"), export=export, out=tmp_path / "out", data=digits(),
                  progress=lambda stage, *_: told.append(stage))  # fmt: skip
     plan = [line for line in told if line.startswith("plan: ")]
     assert any("5 weights of 4 bits" in line for line in plan)
