@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgevision.compress.measure import measure
 from edgevision.compress.session import predictor
 from edgevision.data.dataset import Split
 from edgevision.data.evaluate import Accuracy
@@ -46,7 +45,7 @@ def row(path: Path, got: np.ndarray, wanted: np.ndarray, labels: np.ndarray) -> 
         "file_bytes": sum(part.stat().st_size for part in {path, path.with_suffix(".bin")} if part.is_file()),
     }
     if path.suffix == ".onnx":
-        found["weight_bytes"] = measure(onnx.load(str(path))).weight_bytes
+        found["weight_bytes"] = sum(len(tensor.raw_data) for tensor in onnx.load(str(path)).graph.initializer)
     return found
 
 

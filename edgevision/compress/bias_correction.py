@@ -52,15 +52,12 @@ def correct(graph: onnx.GraphProto, shifts: Mapping[str, np.ndarray]) -> list[st
     for node in list(graph.node):
         if node.name not in shifts:
             continue
-        shift, slot = shifts[node.name], WEIGHT_SLOTS[node.op_type] + 1
-        holder, place = (node, slot) if node.op_type != "MatMul" else _added(node, index)
-        if holder is None:
+        found = bias_of(node, index)
+        if found is None:
             without.append(node.name)
             continue
+        shift, (holder, place) = shifts[node.name], found
         old = holder.input[place] if place < len(holder.input) else ""
-        if old and old not in index.constants:
-            without.append(node.name)
-            continue
         bias = index.array(old) if old else np.zeros(shift.shape, np.float32)
         corrected = (bias.astype(np.float64) + shift / attribute(node, "beta", 1.0)).astype(np.float32)
         name = f"{node.name}.corrected_bias"
@@ -72,11 +69,20 @@ def correct(graph: onnx.GraphProto, shifts: Mapping[str, np.ndarray]) -> list[st
     return without
 
 
-def _added(node: onnx.NodeProto, index: Index) -> tuple[onnx.NodeProto | None, int]:
+def bias_of(node: onnx.NodeProto, index: Index) -> tuple[onnx.NodeProto, int] | None:
+    """The node that holds the bias of a layer, and in which input; None where a bias cannot be had or changed."""
+    place = WEIGHT_SLOTS[node.op_type] + 1
+    if node.op_type == "MatMul":
+        return _added(node, index)
+    old = node.input[place] if place < len(node.input) else ""
+    return (node, place) if not old or old in index.constants else None
+
+
+def _added(node: onnx.NodeProto, index: Index) -> tuple[onnx.NodeProto, int] | None:
     """The Add of a constant that alone reads what `node` makes, and which of its inputs the constant is."""
     readers = index.readers[node.output[0]]
     if len(readers) == 1 and readers[0].op_type == "Add":
         for place, name in enumerate(readers[0].input):
             if name in index.constants and index.array(name).ndim == 1:
                 return readers[0], place
-    return None, 0
+    return None

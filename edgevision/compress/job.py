@@ -308,10 +308,10 @@ class Job:
         done = measure(graph)
         layers = set(quantised_layers(graph.graph))
         bits = Counter(4 if layer.dtype == "int4" else 8 for layer in done.layers if layer.name in layers)
-        stored = " and ".join(f"{count} with int{width}" for width, count in sorted(bits.items(), reverse=True))
+        each = " and ".join(f"{count} of {len(done.layers)} layers with int{width}" for width, count in bits.items())
         change = (
-            f"of {len(done.layers)} layers {stored or 'none'} weights; {100 * done.integer_share:.1f} % of the "
-            "multiply-accumulates on integers"
+            f"{each or 'no layer with int8'} weights; {100 * done.integer_share:.1f} % of the multiply-accumulates on "
+            "integers"
         )
         floats = ", ".join(f"{count} {name}" for name, count in float_operators(graph.graph).items())
         notes.append(f"computed in float: {floats or 'nothing'}")

@@ -34,7 +34,7 @@ class Layer:
         macs: multiply-accumulates for one image.
         parameters: elements of its weight and bias.
         weight_bytes: bytes of the weight and what it is dequantised with, as stored; a shared weight counts for each.
-        dtype: numpy name of the stored weight: "float32", "int8", or "bit"; "" when both operands are computed.
+        dtype: numpy name of the stored weight: "float32", "int8", "int4", or "bit"; "" when both are computed.
         integer: whether both operands are quantised, so that the sum can be one of integers.
     """
 

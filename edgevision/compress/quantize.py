@@ -49,9 +49,10 @@ def quantize(
 
     Weights are int8, symmetric in [-127, 127], one scale per output channel; those of 4 bits are INT4, chosen layer
     after layer (`reconstruct`). Activations are int8 or uint8, one scale and zero point per tensor; inputs of depthwise
-    convolutions may have one per channel. Ranges are those of `ranges`, over all calibration images. Every Conv, Gemm, MatMul, Add, Mul and average pool
-    gets quantised inputs; an activation function between such an operator and the next quantiser is computed in float
-    between integer operators. Biases stay float32, and so do the sums `wide_sums` names.
+    convolutions may have one per channel. Ranges are those of `ranges`, over all calibration images. Every Conv, Gemm,
+    MatMul, Add, Mul and average pool gets quantised inputs; an activation function between such an operator and the
+    next quantiser is computed in float between integer operators. Biases stay float32, and so do the sums `wide_sums`
+    names.
 
     Args:
         model: the float graph, named nodes, batch 1.

@@ -60,7 +60,7 @@ def _searched(histogram: Histogram, low: float, high: float, levels: int, cost: 
                 tried = (low * share, ends[1]) if side == 0 else (ends[0], high * share)
                 if tried[0] == tried[1]:
                     continue
-                found = cost(centres, counts, *tried, levels)
+                found = cost(centres, counts, tried[0], tried[1], levels)
                 if found < best:
                     best, ends = found, tried
         if ends == before:

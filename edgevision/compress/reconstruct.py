@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgevision.compress.bias_correction import correct
+from edgevision.compress.bias_correction import bias_of, correct
 from edgevision.compress.calibration import Calibration
 from edgevision.compress.layers import weight_of
 from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, copy_of, finished, prune, rebatched
@@ -24,7 +24,7 @@ from edgevision.data.metric import AnySplit
 from edgevision.progress import Progress, silent
 
 #: Rows of inputs a layer is given, where there are so many, and images at least.
-ROWS, LEAST_IMAGES = 16384, 32
+ROWS, LEAST_IMAGES = 8192, 32
 BATCH = 8
 
 
@@ -136,17 +136,18 @@ def _replace(model: onnx.ModelProto, node: onnx.NodeProto, weight: np.ndarray, m
     parts = matrix(node, weight.astype(np.float64))
     high = 2 ** (bits - 1) - 1
     low = -127 if bits == 8 else -high - 1
-    count = moments.count
+    count, graph = moments.count, model.graph
+    # About the means, where a bias can take the difference of these.
+    central = float(bias_of(node, Index.of(graph)) is not None)
     steps, scales, shifts = [], [], []
     for group, part in enumerate(parts):
         x, y = moments.x[group] / count, moments.y[group] / count
-        yy = moments.yy[group] / count - np.outer(y, y)
-        xy = moments.xy[group] / count - np.outer(x, y)
+        yy = moments.yy[group] / count - central * np.outer(y, y)
+        xy = moments.xy[group] / count - central * np.outer(x, y)
         q, scale = rounded(follows(part, yy, xy), yy, high, low=low)
         steps.append(q)
         scales.append(scale)
         shifts.append(part @ x - (q * scale[:, None].astype(np.float64)) @ y)
-    graph = model.graph
     stored = weight_of(node, Index.of(graph))
     new = {
         f"{node.name}.weight.q": unmatrix(node, np.stack(steps), weight.shape),
