@@ -8,6 +8,7 @@ same graph: the file differs in numbers alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from edgevision.compress.layers import MOVES, weight_of
 from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute, copy_of, finished, rebatched
 from edgevision.compress.qat import QatSettings
 from edgevision.compress.steps import ActivationSteps, WeightSteps
-from edgevision.compress.torch_operators import OPERATORS, Value, real
+from edgevision.compress.torch_operators import OPERATORS, Value, real, trainable
 from edgevision.errors import Unsupported
 
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
@@ -71,8 +72,8 @@ class QatGraph(nn.Module):
                 values[node.output[0]] = values[node.input[0]] if key is None else self.weights[key]()
             else:
                 inputs = [self._value(name, values) for name in node.input]
-                attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-                values.update(zip(node.output, OPERATORS[node.op_type](inputs, attributes), strict=False))
+                made = OPERATORS[node.op_type](inputs, _attributes(node))
+                values.update(zip(node.output, made, strict=False))
         if settling:
             self.batches.add_(1)
             for quantizer in set(self._activations()):
@@ -214,14 +215,21 @@ def _dequantised(node: onnx.NodeProto, index: Index) -> np.ndarray:
     return (away * scale.reshape(shape)).astype(np.float32)
 
 
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
 def refuse_untrainable(model: onnx.ModelProto) -> None:
     """Raise unless every operator of `model`, quantised or not, can be trained through.
 
     Raises:
         Unsupported: with each that cannot, or a batch of one image built into the graph.
     """
-    known = (*OPERATORS, *_QUANTISERS)
-    reasons = [f"{node.name}: {node.op_type}" for node in model.graph.node if node.op_type not in known or node.domain]
+    reasons = [
+        f"{node.name}: {node.op_type}"
+        for node in model.graph.node
+        if node.domain or not (node.op_type in _QUANTISERS or trainable(node.op_type, _attributes(node)))
+    ]
     if rebatched(model, 2) is None:
         reasons.append("a batch of one image is built into the graph's shapes")
     if reasons:

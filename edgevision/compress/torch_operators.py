@@ -95,6 +95,40 @@ def _batch_norm(inputs: Sequence[Value], attributes: Attributes) -> list[Value]:
     return [F.batch_norm(x, mean, variance, gamma, beta, eps=attributes.get("epsilon", 1e-5))]
 
 
+def _conv_transpose(inputs: Sequence[Value], attributes: Attributes) -> list[Value]:
+    x, weight, groups = real(inputs[0]), real(inputs[1]), int(attributes.get("group", 1))
+    pads, strides = attributes.get("pads", [0] * 4), attributes.get("strides", [1, 1])
+    more, dilations = attributes.get("output_padding", [0, 0]), attributes.get("dilations", [1, 1])
+    bias = real(inputs[2]) if len(inputs) > 2 else None
+    return [F.conv_transpose2d(x, weight, bias, strides, pads[:2], more, groups, dilations)]
+
+
+def _resize(inputs: Sequence[Value], attributes: Attributes) -> list[Value]:
+    """Nearest or linear, with the coordinates `trainable` lets through."""
+    x, sizes = inputs[0], inputs[3] if len(inputs) > 3 else None
+    moved = isinstance(x, Steps) and x.scale.ndim == 0 and attributes["mode"] == b"nearest"
+    values = x.values if moved and isinstance(x, Steps) else real(x)
+    size = _whole(sizes)[2:] if sizes is not None else [
+        int(n * scale) for n, scale in zip(values.shape[2:], real(inputs[2]).tolist()[2:], strict=True)
+    ]  # fmt: skip
+    if attributes["mode"] == b"nearest":
+        made = F.interpolate(values, size, mode="nearest")
+        return [x.moved(made) if moved and isinstance(x, Steps) else made]
+    return [F.interpolate(values, size, mode="bilinear", align_corners=False)]
+
+
+def trainable(operator: str, attributes: Attributes) -> bool:
+    """Whether an operator with these attributes can be trained through."""
+    if operator == "Resize":
+        how = (attributes.get("mode", b"nearest"), attributes.get("coordinate_transformation_mode", b"half_pixel"))
+        floors = attributes.get("nearest_mode", b"round_prefer_floor") == b"floor"
+        return how == (b"linear", b"half_pixel") or (how == (b"nearest", b"asymmetric") and floors)
+    if operator == "ConvTranspose":
+        pads = attributes.get("pads", [0] * 4)
+        return pads[:2] == pads[2:] and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
+    return operator in OPERATORS
+
+
 def _moved(change: Callable[..., Tensor]) -> Operator:
     """An operator that moves values as they are, steps too where one scale counts for all."""
 
@@ -175,6 +209,8 @@ def _gelu(inputs: Sequence[Value], attributes: Attributes) -> list[Value]:
 #: Every operator that can be trained through.
 OPERATORS: dict[str, Operator] = {
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Resize": _resize,
     "Gemm": _gemm,
     "MatMul": lambda inputs, attributes: [_product(inputs[0], inputs[1])],
     "Add": _elementwise(torch.add),
