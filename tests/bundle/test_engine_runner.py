@@ -24,7 +24,7 @@ from edgevision.bundle.engine_bundle import golden_layers, layers_of
 from edgevision.compress.compressed import Compressed
 from edgevision.device.samples import outputs_of
 from edgevision.device.ssh import SshDevice
-from edgevision.engine import csim, deployed
+from edgevision.engine import csim, deployed, fileformat
 from edgevision.engine.from_graph import integer_network_of
 from edgevision.engine.pynq_board import FPGA_RESET, SLCR_UNLOCK, UNLOCK_KEY
 from edgevision.engine.registers import CONTROL, DONE, IDLE, OFFSETS, START
@@ -138,6 +138,26 @@ def test_it_gives_the_golden_maps_and_loads_the_bitstream(made, hardware):
     (firmware,) = hardware.folder.glob("edgevision-*.bin")
     assert firmware.read_bytes() == (made.folder / deployed.WORDS).read_bytes()
     assert (hardware.folder / "manager" / "firmware").read_text() == firmware.name
+
+
+def test_the_runner_for_the_board_gives_them_too(made, hardware, tmp_path):
+    need("qemu-arm")
+    target = load_target("pynq-z2")
+    origin, network = made.manifest.origin, fileformat.read(made.folder / deployed.NETWORK)
+    images = np.stack([made.golden(vector)[0][0] for vector in made.manifest.golden])
+    files = made.folder.parent
+    board = bundle.write_engine(
+        bundle.build(network, target, images), target, origin, tmp_path / "board", bitstream=files / "engine.bit",
+        static=True,
+    )  # fmt: skip
+    path = hardware.folder / "out.bin"
+    command = ["qemu-arm", "./runner", ".", "--json", "--input", "golden/input_0.bin", "--output", str(path)]
+    done = subprocess.run(
+        command, cwd=board.folder, env=hardware.environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    wanted = made.golden(made.manifest.golden[0])[1]
+    assert np.array_equal(outputs_of(path.read_bytes(), 1, made.manifest.outputs[0], where="here"), wanted)
 
 
 def test_it_gives_every_layer_and_a_time_for_every_step(made, hardware):
