@@ -12,13 +12,13 @@ from edgevision.device import facts
 from edgevision.device.device import RawTiming, StepTime
 from edgevision.device.pushed import need_bundle
 from edgevision.device.samples import samples_of
-from edgevision.device.simulated_pynq import SimulatedPynq
 from edgevision.engine import csim
 from edgevision.engine.deployed import BITSTREAM
 from edgevision.engine.figures import figures
 from edgevision.engine.hardware import checked, fingerprint
 from edgevision.engine.onboard import EngineBundle
 from edgevision.engine.pynq_board import PynqBoard
+from edgevision.engine.simulated_pynq import SimulatedPynq
 from edgevision.errors import DeviceError, Unsupported
 from edgevision.target import Engine, Target
 

@@ -68,8 +68,9 @@ def require(found: Bitstream, engine: Engine, where: str) -> None:
         Mismatch: it is for another part, or holds another engine; both are named.
     """
     reasons = []
-    # Vivado writes the part without its speed grade.
-    if not found.part or not engine.part.startswith(found.part):
+    # Vivado leaves out the family's "xc" and, of most parts, the speed grade.
+    wanted, part = engine.part.removeprefix("xc"), found.part.removeprefix("xc")
+    if wanted != part and not (part and wanted.startswith(f"{part}-")):
         reasons.append(f"expected one for part {engine.part}, got one for '{found.part}'")
     if found.engine != fingerprint(engine):
         reasons.append(f"expected engine {fingerprint(engine)} as user id, got {found.engine or 'none'}")

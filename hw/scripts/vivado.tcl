@@ -15,6 +15,11 @@ if {![file isdirectory $build/hls_ip/solution/impl/ip]} {
 }
 
 create_project -force vivado_engine $build/vivado -part $part
+# Drivers refuse a bitstream whose user id is not the engine their program was made for.
+set identity [open $build/identity.xdc w]
+puts $identity "set_property BITSTREAM.CONFIG.USERID 0x$fingerprint \[current_design\]"
+close $identity
+add_files -fileset constrs_1 $build/identity.xdc
 set_property ip_repo_paths $build/hls_ip/solution/impl/ip [current_project]
 update_ip_catalog
 create_bd_design engine

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import struct
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,15 +15,16 @@ import msgspec
 import numpy as np
 import pytest
 from helpers import engine_artefacts
+from helpers.bitstreams import HWH, bit
 from helpers.engines import Z2, require_csim
+from helpers.tools import need
 
 from edgevision import bundle
 from edgevision.bundle.engine_bundle import golden_layers, layers_of
-from edgevision.bundle.link import link_engine_runner
-from edgevision.bundle.toolchain import need_compiler
 from edgevision.compress.compressed import Compressed
 from edgevision.device.samples import outputs_of
-from edgevision.engine import csim, deployed
+from edgevision.device.ssh import SshDevice
+from edgevision.engine import csim, deployed, fileformat
 from edgevision.engine.from_graph import integer_network_of
 from edgevision.engine.pynq_board import FPGA_RESET, SLCR_UNLOCK, UNLOCK_KEY
 from edgevision.engine.registers import CONTROL, DONE, IDLE, OFFSETS, START
@@ -107,15 +108,9 @@ def made(tmp_path_factory):
         model="codenet_a", recipe="w4a8-qat", seed=0, input_name="input",
         preprocessing=Compressed.load(out / "compressed" / "tiny-w4a8-qat").info.preprocessing,
     )  # fmt: skip
-    done = bundle.write_engine(built, target, origin, out / "bundle")
-    (done.folder / "runner").write_bytes(link_engine_runner(need_compiler(host)))
-    words = b"\xff" * 64
-    (done.folder / deployed.WORDS).write_bytes(words)
-    for name in (deployed.PROGRAM_TEXT, deployed.LAYERS_TEXT):
-        text = (done.folder / name).read_text()
-        text = text.replace(f"0 {'0' * 64}\n", f"{len(words)} {hashlib.sha256(words).hexdigest()}\n", 1)
-        (done.folder / name).write_text(text)
-    return done
+    (out / "engine.bit").write_bytes(bit())
+    (out / "engine.hwh").write_bytes(HWH)
+    return bundle.write_engine(built, target, origin, out / "bundle", bitstream=out / "engine.bit")
 
 
 @pytest.fixture
@@ -143,6 +138,26 @@ def test_it_gives_the_golden_maps_and_loads_the_bitstream(made, hardware):
     (firmware,) = hardware.folder.glob("edgevision-*.bin")
     assert firmware.read_bytes() == (made.folder / deployed.WORDS).read_bytes()
     assert (hardware.folder / "manager" / "firmware").read_text() == firmware.name
+
+
+def test_the_runner_for_the_board_gives_them_too(made, hardware, tmp_path):
+    need("qemu-arm")
+    target = load_target("pynq-z2")
+    origin, network = made.manifest.origin, fileformat.read(made.folder / deployed.NETWORK)
+    images = np.stack([made.golden(vector)[0][0] for vector in made.manifest.golden])
+    files = made.folder.parent
+    board = bundle.write_engine(
+        bundle.build(network, target, images), target, origin, tmp_path / "board", bitstream=files / "engine.bit",
+        static=True,
+    )  # fmt: skip
+    path = hardware.folder / "out.bin"
+    command = ["qemu-arm", "./runner", ".", "--json", "--input", "golden/input_0.bin", "--output", str(path)]
+    done = subprocess.run(
+        command, cwd=board.folder, env=hardware.environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    wanted = made.golden(made.manifest.golden[0])[1]
+    assert np.array_equal(outputs_of(path.read_bytes(), 1, made.manifest.outputs[0], where="here"), wanted)
 
 
 def test_it_gives_every_layer_and_a_time_for_every_step(made, hardware):
@@ -195,6 +210,59 @@ def test_a_description_that_cannot_be_is_refused(made, hardware, old, new, code,
     done = runner(made, hardware)
     path.write_text(text)
     assert done.returncode == code and message in done.stderr, done.stderr
+
+
+class LocalShell:
+    """The board's shell, on this machine in a folder of its own."""
+
+    timeout = 60.0
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self.home, self.environment = home, environment
+
+    def run(self, command, step, *, stdin=b""):
+        content = stdin if isinstance(stdin, bytes) else stdin.read_bytes()
+        return subprocess.run(
+            ["sh", "-c", command], cwd=self.home, env=self.environment, input=content, capture_output=True, check=False
+        )  # fmt: skip
+
+    def must(self, command, step, *, stdin=b""):
+        done = self.run(command, step, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def test_a_board_behind_ssh_is_verified_layer_by_layer_and_needs_no_sources(made, hardware, tmp_path):
+    need("ssh")
+    device, home = SshDevice("board", timeout=60), tmp_path / "home"
+    home.mkdir()
+    device._shell = LocalShell(home, hardware.environment)
+    verified = bundle.verify(made, device)
+    assert verified.layers == len(golden_layers(made)) and verified.max_abs_error == 0
+    (folder,) = (home / ".cache" / "edgevision").iterdir()
+    assert (folder / "driver").is_dir() and not (folder / "hw").exists()
+
+
+def test_the_python_driver_of_the_bundle_needs_numpy_and_msgspec_alone(made):
+    code = (
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'onnx', 'onnxruntime', 'tvm', 'scipy', 'pynq'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+        "from edgevision.engine import onboard, programfile\n"
+        "print(onboard.__file__)\n"
+        "sys.exit(onboard.main(['..', 'images.npy', 'maps.npy']))\n"
+    )
+    folder = made.folder / "driver"
+    environment = {"PYTHONPATH": str(folder), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    # Everything but the board itself was there: hashes, programs and the bitstream were checked.
+    assert Path(done.stdout.strip()).is_relative_to(folder)
+    assert done.returncode == 3 and "the driver needs pynq" in done.stderr, done.stderr
 
 
 def test_memory_that_is_missing_is_said(made, hardware):

@@ -7,16 +7,18 @@ import msgspec
 import numpy as np
 import pytest
 from helpers import engine_artefacts
+from helpers.bitstreams import HWH, bit
 from helpers.engines import require_csim
+from helpers.tools import need
 
 from edgevision import api, bundle
 from edgevision.bundle.engine_bundle import golden_layers
 from edgevision.device import open_device
 from edgevision.device.csim import CsimDevice
-from edgevision.device.simulated_pynq import Faults, SimulatedPynq
 from edgevision.engine import deployed, fileformat
 from edgevision.engine.border import quantised_image, real_outputs
 from edgevision.engine.execute import run
+from edgevision.engine.simulated_pynq import Faults, SimulatedPynq
 from edgevision.errors import DeviceError, DoesNotFit, Mismatch, Unsupported, UsageError
 from edgevision.files import sha256_of
 from edgevision.target import load as load_target
@@ -143,6 +145,27 @@ def test_devices_without_the_engine_are_refused_before_anything_is_built(out, de
 def test_a_board_without_a_bitstream_is_told_how_to_build_one(out):
     with pytest.raises(UsageError, match="needs the engine's bitstream"):
         api.deploy("tiny-w4a8-qat", "pynq-z2", out=out, run=True, device="ssh:xilinx@board", overwrite=True)
+
+
+def test_a_board_that_does_not_answer_is_said_and_simulated(out, tmp_path):
+    need("ssh")
+    (tmp_path / "engine.bit").write_bytes(bit())
+    (tmp_path / "engine.hwh").write_bytes(HWH)
+    done = api.deploy(
+        "tiny-w4a8-qat", "pynq-z2", out=out, run=True, device="ssh:nobody@127.0.0.1:1", overwrite=True,
+        bitstream=tmp_path / "engine.bit",
+    )  # fmt: skip
+    assert done.unreached.startswith("ssh:nobody@127.0.0.1:1: the board cannot be reached")
+    assert done.verified.device == "csim" and done.emulated and done.bundle.manifest.engine.bitstream
+
+
+def test_the_wrong_bitstream_is_refused_and_nothing_is_written(out, tmp_path):
+    (tmp_path / "engine.bit").write_bytes(bit(user="12345678"))
+    (tmp_path / "engine.hwh").write_bytes(HWH)
+    before = sorted(path.name for path in (out / "bundles").glob("*"))
+    with pytest.raises(Mismatch, match="not the one of this target's engine"):
+        api.deploy("tiny-w4a8-qat", "pynq-z2", out=out, bitstream=tmp_path / "engine.bit", overwrite=True)
+    assert sorted(path.name for path in (out / "bundles").glob("*")) == before
 
 
 def test_a_bundle_for_a_processor_is_no_bundle_for_the_simulation(made):

@@ -8,12 +8,12 @@ import pytest
 from helpers.engines import SMALL, Z2, random_image, require_csim
 from helpers.integers import CASES, network_of
 
-from edgevision.device.simulated_pynq import MEMORY_BASE, Buffer, Faults, SimulatedPynq
 from edgevision.engine.driver import EngineDriver
 from edgevision.engine.execute import run
 from edgevision.engine.program import compiled
 from edgevision.engine.pynq_board import PynqBoard
 from edgevision.engine.registers import OFFSETS
+from edgevision.engine.simulated_pynq import MEMORY_BASE, Buffer, Faults, SimulatedPynq
 from edgevision.errors import DeviceError, DoesNotFit, Unsupported, UsageError
 
 NETWORK = network_of(CASES["network"])
