@@ -144,6 +144,12 @@ def test_extremes_of_weights_and_bytes_reach_the_same_sums():
         agree(one, Z2, np.full((256, 2, 2), byte, np.int8))
 
 
+def test_a_dense_layer_of_512_channels_fits():
+    # As in the last stage of a ResNet: 288 vectors for one pixel.
+    one = network((512, 3, 2), dense("y", "input", 40, 512, kernel=3, shift=16))
+    agree(one, Z2, random_image(one.header))
+
+
 @pytest.mark.parametrize("order", ["pointwise_first", "spatial_first"])
 def test_two_layers_in_one_call(order):
     layers = (dense("a", "input", 21, 19), depthwise("b", "a", 21, stride=2))
