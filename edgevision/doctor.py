@@ -58,7 +58,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
 def examine() -> Diagnosis:
     """Look at this machine; runs a few `--version` commands and loads TVM, changes nothing."""
     checks = [_python(), _data(), *_packages(), _compiler(), _llvm(), *_tools()]
-    return Diagnosis(SCHEMA, tuple(checks))
+    known = {check.name for check in checks}
+    return Diagnosis(SCHEMA, (*checks, *(check for check in _engine() if check.name not in known)))
 
 
 def _python() -> Check:
@@ -186,7 +187,6 @@ def _tools() -> Iterable[Check]:
          "apt-get install qemu-user libc6-arm64-cross"),
         ("qemu-arm", ("qemu-arm", "qemu-arm-static"), "checking 32-bit ARM bundles without a board",
          "apt-get install qemu-user libc6-armhf-cross"),
-        ("Vitis HLS", ("vitis_hls",), "building the FPGA engine (hw/README.md)", "AMD's Vitis HLS 2022.2 or newer"),
         ("ssh", ("ssh",), "the ssh device: deploying to a board over the network", "apt-get install openssh-client"),
         ("sshd", ("sshd", "/usr/sbin/sshd"), "the tests of the ssh device", "apt-get install openssh-server"),
         ("chromium", ("chromium", "chromium-browser", "google-chrome"), "the tests of the report",
@@ -196,6 +196,24 @@ def _tools() -> Iterable[Check]:
         path = next((p for program in programs if (p := shutil.which(program))), "")
         found = version(path) if path else "zig cc (ziglang)" if zig and name.startswith("cross") else ""
         yield Check(name, "ok" if found else "missing", False, found or "–", disables, get)
+
+
+def _engine() -> Iterable[Check]:
+    """Tools around the FPGA engine (hw/support.toml); none is required."""
+    from edgevision.engine import support
+
+    try:
+        tools = support.tools()
+    except EdgeVisionError as error:
+        yield Check("hw/support.toml", "missing", False, error.what, "knowing the FPGA engine's tools", str(error.fix))
+        return
+    for tool in tools:
+        found = support.found(tool)
+        good = support.new_enough(found, tool.oldest)
+        tried = f"run here: {', '.join(tool.run)}" if tool.run else "never run by this project"
+        said = "" if found in tool.run else f", {tried}" if good else f", expected {tool.oldest} or newer"
+        state = "missing" if not found else "ok" if good else "version"
+        yield Check(tool.name, state, False, found + said if found else f"– ({tried})", tool.does, tool.get)
 
 
 def version(path: str, run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> str:

@@ -3,6 +3,7 @@
 python -m benchmarks.fpga --target pynq-z2                    # the five published configurations, and the part
 python -m benchmarks.fpga --target pynq-z2 --layers codenet_a # call by call
 python -m benchmarks.fpga --target pynq-z2 --network net.evn  # an exported integer network
+python -m benchmarks.fpga --target pynq-z2 --deform           # what restricted offsets save; the authors' accelerator
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.fpga import authors, deform, goals
 from benchmarks.fpga.codenet import codenet
 from edgevision.engine import fileformat
 from edgevision.engine.area import parts_of, use_of
@@ -38,11 +40,14 @@ def main() -> int:
     )
     parser.add_argument("--layers", choices=list(VARIANTS), help="one configuration, call by call")
     parser.add_argument("--network", type=Path, help="an integer network, call by call")
+    parser.add_argument("--deform", action="store_true", help="the authors' experiment with restricted offsets")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     try:
         engine = hardware(given.target)
-        if given.layers or given.network:
+        if given.deform:
+            _show_deform(given, engine)
+        elif given.layers or given.network:
             network = fileformat.read(given.network) if given.network else codenet(given.layers, spread=False)
             calls = modelled(network, engine, gb_s=given.gb_s)
             rows = [
@@ -108,6 +113,46 @@ def _show(given: argparse.Namespace, engine: Engine, found: dict[str, object]) -
     _table([{"network": name, **row} for name, row in networks.items()])  # type: ignore[union-attr]
     _table([{"part": part.name, "DSP": part.dsp, "BRAM36": part.bram36} for part in parts_of(engine)])
     _table([{"resource": u.resource, "used": u.used, "of": u.available, "verdict": u.verdict} for u in use_of(engine)])
+
+
+def _show_deform(given: argparse.Namespace, engine: Engine) -> None:
+    theirs, mine = [], []
+    for kind, published in deform.PUBLISHED.items():
+        for variant in deform.VARIANTS:
+            modelled_ms = deform.authors(kind == "depthwise", variant)
+            theirs.append({"operation": kind, "variant": variant, "modelled_ms": round(modelled_ms, 2),
+                           "published_ms": published[variant]})  # fmt: skip
+        square = deform.authors(kind == "depthwise", "square")
+        theirs.append({"operation": kind, "variant": "deform / square",
+                       "modelled_ms": round(deform.authors(kind == "depthwise", "deform") / square, 2),
+                       "published_ms": round(published["deform"] / published["square"], 2)})  # fmt: skip
+        for one in deform.ours(engine, given.gb_s, depthwise=kind == "depthwise"):
+            ms = round(one.cycles / engine.clock_mhz / 1e3, 2)
+            mine.append({"operation": kind, "variant": one.variant, "cycles": one.cycles, "ms": ms,
+                         "ratio": round(one.ratio, 2)})  # fmt: skip
+    times = [
+        {"network": name, "modelled_ms": round(ms, 1), "published_ms": authors.CONVOLUTIONS_MS[name],
+         "fitted": "yes" if name in authors.FITTED else "predicted"}
+        for name, ms in authors.times().items()
+    ]  # fmt: skip
+    area = [
+        {"resource": use.resource, "modelled": use.used, "published": authors.RESOURCES[use.resource]}
+        for use in authors.uses()
+    ]
+    wanted = goals.rows(engine, given.gb_s)
+    if given.json:
+        head = {"schema": "edgevision.fpga_deform/1", "target": given.target, "gb_s": given.gb_s, "modelled": True}
+        parts = {"authors": theirs, "ours": mine, "goals": wanted, "times": times, "area": area}
+        print(msgspec.json.encode(head | parts).decode())
+        return
+    print("The authors' accelerator: 3x3 on 64x64x256, their Table 2 without cache\n")
+    _table(theirs)
+    print(f"This engine on {given.target}, memory {given.gb_s} GB/s\n")
+    _table(mine)
+    _table(wanted)
+    print("The authors' accelerator: convolutions of the networks, and their Table 5\n")
+    _table(times)
+    _table(area)
 
 
 def _table(rows: list[dict[str, object]]) -> None:

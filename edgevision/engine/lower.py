@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgevision.engine.calls import Buffer, Call, Pointwise, Scale, Spatial
+from edgevision.engine.bands import band_reasons, banded, bands_of, needs_bands, without_rows
+from edgevision.engine.calls import IM2COL, Buffer, Call, Pointwise, Scale, Spatial
 from edgevision.engine.checks import checked, tensors_of
 from edgevision.engine.fusion import Fusion, is_spatial
 from edgevision.engine.limits import pointwise_reasons, spatial_reasons
@@ -101,6 +102,8 @@ class _Lowering:
             self._place(INPUT, packed(self.channel_readers[INPUT], self.engine.lanes))
 
     def _fits_cells(self, layer: Convolution, width: int) -> bool:
+        if -(-width // (self.engine.lanes // CELL_SLOTS)) > self.engine.line_vectors:
+            return False
         own = max(1, self.engine.lanes // CELL_SLOTS // layer.stride)
         return layer.kernel == 3 and not layer.depthwise and -(-width // layer.stride) % own == 0
 
@@ -122,14 +125,13 @@ class _Lowering:
         channels = moved(layer, [one.channels for one in given])
         if isinstance(layer, Upsample):
             if any(plane.twice for plane, _ in given[0].channels):
-                given = [self._copied(layer.input, given[0])]
+                given = [self._copied(layer.input, given[0], f"{layer.input} copied")]
                 channels = list(given[0].channels)
             channels = [(plane._replace(twice=True), lane) for plane, lane in channels]
         self.done.tensors[layer.name] = Placement(height, width, given[0].outside, tuple(channels))
 
-    def _copied(self, name: str, x: Placement) -> Placement:
+    def _copied(self, name: str, x: Placement, copy: str) -> Placement:
         """`x` written out pixel by pixel, because the engine reads a pixel twice but not four times."""
-        copy = f"{name} copied"
         planes, where = x.gathered()
         self.done.buffers[copy] = Buffer(copy, len(planes), x.height, x.width)
         shape = Shape(len(planes), x.height, x.width, x.outside, where)
@@ -258,6 +260,12 @@ class _Lowering:
         self, names: tuple[str, ...], x: Placement, planes: list[PlaneRef], spatial: Spatial,
         dilation: tuple[PlaneRef, int] | None, into: str,
     ) -> None:  # fmt: skip
+        if needs_bands(spatial, self.engine):
+            if spatial.mode != IM2COL and spatial.reach == 0 and spatial.row_stride == 1:
+                spatial = without_rows(spatial)
+            else:
+                self._emit_bands(names, x, planes, spatial, None, dilation, into)
+                return
         most = max(1, min(self.engine.planes, self.engine.line_vectors // spatial.width))
         for first in range(0, spatial.planes, most):
             part = slice(first, first + most)
@@ -273,11 +281,43 @@ class _Lowering:
         most = max(1, self.engine.weight_blocks // blocks) * step
         cells = planes[0].buffer == INPUT and self.done.cells
         most = pointwise.planes if cells else min(most, self.engine.planes // step * step)
+        wide = spatial is not None and spatial.width * spatial.planes > self.engine.line_vectors
+        if wide and spatial is not None:
+            # As many planes of results as rows of a band leave room for.
+            bands = bands_of(spatial, len(planes), 1, self.engine)
+            rows = 1 if bands is None else bands.useful + bands.halo
+            most = max(step, min(most, self.engine.planes // rows // step * step))
         for first in range(0, pointwise.planes, most):
             part = slice(first, first + most)
             one = Pointwise(pointwise.weight[part], pointwise.halves, pointwise.pixels,
                             _scale_part(pointwise.scale, part))  # fmt: skip
-            self._emit(self._call(names, x, planes, spatial, one, False, into, None, first))
+            if wide and spatial is not None:
+                self._emit_bands(names, x, planes, spatial, one, None, into, first)
+            else:
+                self._emit(self._call(names, x, planes, spatial, one, False, into, None, first))
+
+    def _emit_bands(
+        self, names: tuple[str, ...], x: Placement, planes: list[PlaneRef], spatial: Spatial,
+        pointwise: Pointwise | None, dilation: tuple[PlaneRef, int] | None, into: str, first: int = 0,
+    ) -> None:  # fmt: skip
+        """Rows longer than the line buffer."""
+        if any(plane.twice for plane in planes):
+            # Of planes that are read twice only whole rows can be read.
+            self._copied(names[-1], x, f"{into} input")
+            planes = [PlaneRef(f"{into} input", index) for index in range(len(planes))]
+        parts = [slice(at, at + 1) for at in range(len(planes))] if pointwise is None else [slice(0, len(planes))]
+        for part in parts:
+            one = _spatial_part(spatial, part) if pointwise is None else spatial
+            made = one.planes if pointwise is None else pointwise.planes
+            reasons = band_reasons(one, len(planes[part]), made, self.engine)
+            if reasons:
+                self.reasons += [f"layer '{names[-1]}': {reason}" for reason in reasons]
+                return
+            at = first + part.start if pointwise is None else first
+            calls, buffers = banded(names, planes[part], one, pointwise, into, at, dilation, self.engine)
+            self.done.buffers |= {buffer.name: buffer for buffer in buffers}
+            for call in calls:
+                self._emit(call)
 
 
 def _scale_part(scale: Scale, part: slice) -> Scale:

@@ -13,15 +13,21 @@ ALIGNMENT = 128
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Address of each buffer, in bytes from the start of the region, and the bytes of the region."""
+    """Address of each buffer, in bytes from the start of the region, and the bytes of the region.
+
+    Attributes:
+        pitches, rows: bytes from plane to plane and from row to row of each buffer.
+    """
 
     addresses: dict[str, int]
     pitches: dict[str, int]
+    rows: dict[str, int]
     bytes: int
 
     def address(self, plane: PlaneRef) -> int:
         """Of a plane."""
-        return self.addresses[plane.buffer] + plane.plane * self.pitches[plane.buffer]
+        name = plane.buffer
+        return self.addresses[name] + plane.plane * self.pitches[name] + plane.row * self.rows[name]
 
 
 def planned(buffers: dict[str, Buffer], calls: list[Call], kept: set[str], lanes: int) -> MemoryPlan:
@@ -58,4 +64,5 @@ def planned(buffers: dict[str, Buffer], calls: list[Call], kept: set[str], lanes
                 break
             at = max(at, end)
         addresses[name] = at
-    return MemoryPlan(addresses, pitches, max(addresses[name] + sizes[name] for name in buffers))
+    rows = {name: buffer.width * lanes for name, buffer in buffers.items()}
+    return MemoryPlan(addresses, pitches, rows, max(addresses[name] + sizes[name] for name in buffers))

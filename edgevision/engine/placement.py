@@ -15,11 +15,12 @@ import numpy as np
 
 
 class PlaneRef(NamedTuple):
-    """One plane of a buffer; `twice` where every pixel is read twice in each direction."""
+    """One plane of a buffer from `row` on; `twice` where every pixel is read twice in each direction."""
 
     buffer: str
     plane: int
     twice: bool = False
+    row: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from helpers.engines import ENGINES, SMALL, Z2, agree, random_image, require_csim
 from helpers.integers import CASES, network_of
+from helpers.layers_of_integers import GROUPS, dense, depthwise, network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fpga.codenet import codenet, with_random_numbers
+from benchmarks.fpga.codenet import codenet
 from edgevision.engine import csim
 from edgevision.engine.network import (
     Channels,
     Concat,
-    Convolution,
-    Group,
     Header,
     IntegerNetwork,
     MaxPool,
@@ -31,29 +30,11 @@ from edgevision.engine.validate import validated
 from edgevision.errors import Mismatch, Unsupported, UsageError
 
 PUBLISHED = Path(__file__).parent / "codenet"
-GROUPS = (Group(0.1, -128), Group(0.1, 9))
 
 
 @pytest.fixture(autouse=True)
 def _csim():
     require_csim()
-
-
-def network(shape, *layers, outputs=None, seed=0) -> IntegerNetwork:
-    return with_random_numbers(
-        Header(input_shape=shape, input_group=1, groups=GROUPS, layers=layers, outputs=outputs or (layers[-1].name,)),
-        seed,
-    )
-
-
-def dense(name, x, channels, depth, **fields):
-    return Convolution(name=name, input=x, channels=channels, depth=depth, **{"kernel": 1, "group": 1, **fields})
-
-
-def depthwise(name, x, channels, **fields):
-    return Convolution(
-        name=name, input=x, channels=channels, depth=1, depthwise=True, **{"kernel": 3, "group": 1, **fields}
-    )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -161,6 +142,12 @@ def test_extremes_of_weights_and_bytes_reach_the_same_sums():
         given_one.weight[::2], given_one.weight[1::2] = weight, -8 if weight == 7 else 7
         given_one.multiplier[:], given_one.bias[:] = 29, 131
         agree(one, Z2, np.full((256, 2, 2), byte, np.int8))
+
+
+def test_a_dense_layer_of_512_channels_fits():
+    # As in the last stage of a ResNet: 288 vectors for one pixel.
+    one = network((512, 3, 2), dense("y", "input", 40, 512, kernel=3, shift=16))
+    agree(one, Z2, random_image(one.header))
 
 
 @pytest.mark.parametrize("order", ["pointwise_first", "spatial_first"])
