@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from helpers.engines import ENGINES, SMALL, Z2, agree, random_image, require_csim
 from helpers.integers import CASES, network_of
+from helpers.networks import GROUPS, dense, depthwise, network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fpga.codenet import codenet, with_random_numbers
+from benchmarks.fpga.codenet import codenet
 from edgevision.engine import csim
 from edgevision.engine.network import (
     Channels,
     Concat,
-    Convolution,
-    Group,
     Header,
     IntegerNetwork,
     MaxPool,
@@ -31,29 +30,11 @@ from edgevision.engine.validate import validated
 from edgevision.errors import Mismatch, Unsupported, UsageError
 
 PUBLISHED = Path(__file__).parent / "codenet"
-GROUPS = (Group(0.1, -128), Group(0.1, 9))
 
 
 @pytest.fixture(autouse=True)
 def _csim():
     require_csim()
-
-
-def network(shape, *layers, outputs=None, seed=0) -> IntegerNetwork:
-    return with_random_numbers(
-        Header(input_shape=shape, input_group=1, groups=GROUPS, layers=layers, outputs=outputs or (layers[-1].name,)),
-        seed,
-    )
-
-
-def dense(name, x, channels, depth, **fields):
-    return Convolution(name=name, input=x, channels=channels, depth=depth, **{"kernel": 1, "group": 1, **fields})
-
-
-def depthwise(name, x, channels, **fields):
-    return Convolution(
-        name=name, input=x, channels=channels, depth=1, depthwise=True, **{"kernel": 3, "group": 1, **fields}
-    )
 
 
 @pytest.mark.parametrize("engine", ENGINES)

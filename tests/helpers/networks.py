@@ -1,80 +1,30 @@
-"""Small networks with one of everything the zoo has, and the digits made small."""
+"""Small integer networks for the tests of the engine."""
 
 from __future__ import annotations
 
-import functools
+from benchmarks.fpga.codenet import with_random_numbers
+from edgevision.engine.network import Convolution, Group, Header, IntegerNetwork, Layer
 
-import torch
-from torch import Tensor, nn
-
-from edgevision.data.dataset import DataSet
-from edgevision.data.open import open_data
-from edgevision.data.preprocess import Preprocessing
-from edgevision.zoo.model import InputSpec, Model, Provenance
-
-SIZE = 16
-PREPROCESSING = Preprocessing(height=SIZE, width=SIZE, mean=(0.3,) * 3, std=(0.35,) * 3)
+GROUPS = (Group(0.1, -128), Group(0.1, 9))
 
 
-class Gate(nn.Module):
-    """x * sigmoid(1x1 conv(mean over the image))."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(dim, dim, 1, bias=False), nn.Sigmoid())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.block(x)
-
-
-class Small(nn.Module):
-    """Stem, a split into two paths, depthwise, gate to one channel, residual add, GELU, pooling, linear head."""
-
-    def __init__(self, dim: int = 8, classes: int = 10) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, dim, 3, 2, 1), nn.BatchNorm2d(dim), nn.ReLU())
-        self.qkv = nn.Conv2d(dim, 2 * dim, 1)
-        self.depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.to_one = nn.Sequential(nn.Conv2d(dim, 1, 1), nn.Sigmoid())
-        self.gate = Gate(dim)
-        self.mlp = nn.Sequential(nn.Conv2d(dim, 2 * dim, 1), nn.GELU(), nn.Conv2d(2 * dim, dim, 1))
-        self.head = nn.Linear(dim, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        a, b = self.qkv(x).chunk(2, dim=1)
-        x = x + self.gate(self.depthwise(a)) * self.to_one(b)
-        x = x + self.mlp(x)
-        return self.head(x.mean((2, 3)))
-
-
-def as_model(module: nn.Module, name: str = "small") -> Model:
-    """`module` as a model of 16x16 images."""
-    return Model(
-        name, InputSpec("input", (1, 3, SIZE, SIZE)), PREPROCESSING, Provenance("random"), module=module.eval()
+def network(
+    shape: tuple[int, int, int], *layers: Layer, outputs: tuple[str, ...] | None = None, seed: int = 0
+) -> IntegerNetwork:
+    """Layers with random numbers; the last one's result is the output unless `outputs` are named."""
+    return with_random_numbers(
+        Header(input_shape=shape, input_group=1, groups=GROUPS, layers=layers, outputs=outputs or (layers[-1].name,)),
+        seed,
     )
 
 
-@functools.cache
-def digits() -> DataSet:
-    """The digits at 16x16."""
-    return open_data("digits", PREPROCESSING)
+def dense(name: str, x: str, channels: int, depth: int, **fields: object) -> Convolution:
+    """A convolution over all channels, 1x1 unless `kernel` says otherwise."""
+    return Convolution(name=name, input=x, channels=channels, depth=depth, **{"kernel": 1, "group": 1, **fields})
 
 
-@functools.cache
-def trained_small() -> Model:
-    """`Small`, trained on the digits for two seconds: enough for accuracy to mean something."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    network = Small()
-    split = digits().split("train")
-    (images, labels) = next(iter(split.batches(len(split))))
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
-    for _ in range(8):
-        for chosen in torch.randperm(len(x)).split(64):
-            loss = nn.functional.cross_entropy(network(x[chosen]), y[chosen])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return as_model(network)
+def depthwise(name: str, x: str, channels: int, **fields: object) -> Convolution:
+    """A depthwise 3x3 convolution."""
+    return Convolution(
+        name=name, input=x, channels=channels, depth=1, depthwise=True, **{"kernel": 3, "group": 1, **fields}
+    )
