@@ -103,11 +103,13 @@ _PASSES = "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf"
 
 
 def _statistics(yosys: str, block: Block) -> dict[str, int]:
-    sizes = " ".join(f"-chparam {name} {value}" for name, value in block.parameters.items())
+    sizes = " ".join(f"-set {name} {value}" for name, value in block.parameters.items())
+    # chparam rather than hierarchy -chparam, on which yosys 0.23 fails an assertion.
+    resize = f"chparam {sizes} {block.module}; " if sizes else ""
     with tempfile.TemporaryDirectory(prefix="edgevision-synth-") as folder:
         out = Path(folder) / "stat.json"
         script = (
-            f"read_verilog -sv {' '.join(map(str, sources()))}; hierarchy -top {block.module} {sizes}; "
+            f"read_verilog -sv {' '.join(map(str, sources()))}; {resize}"
             f"{_PASSES} -top {block.module}; tee -q -o {out} stat -json"
         )
         done = subprocess.run(
