@@ -123,7 +123,7 @@ def write(
         live_bytes=program.live_bytes,
         weights_bytes=len(program.constants),
         macs=sum(step.macs for step in program.steps),
-        steps=tuple(StepInfo(s.label, s.kernel, s.family, s.macs, s.integer) for s in program.steps),
+        steps=tuple(StepInfo(s.label, s.kernel, s.family, s.macs, s.integer, s.operations) for s in program.steps),
         golden=tuple(vectors),
         files=tuple(FileEntry(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in sorted(files.items())),
         built_with=versions_of(COMPILING),
