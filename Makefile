@@ -2,6 +2,7 @@
 # make test: the tests and the doctests.      make lint: style and types.
 # make bench-tensor: the wave surrogate, dense against factorized, and against the solver; three seeds, goes on where it was.
 # make bench-arm: inner loops of the Arm kernels in llvm-mca's models; nothing is measured.
+# make bench-predict: predicted against measured latency on networks the model has not seen; this machine's CPU.
 # make bench-fpga: frames per second, cycles, DSPs and block RAMs of the FPGA engine; modelled.
 # make bench-quant: accuracy of quantising without training, ours and others'; IMAGENET=PATH of labelled photographs.
 # make bench-cpu: this machine's CPU against onnxruntime, OpenVINO and ncnn; BENCH="--only layers --threads 1" for a part.
@@ -23,7 +24,7 @@ WEIGHTS := $(OUT)/weights/cas_vit_xs-digits.safetensors
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export EDGEVISION_OUT := $(OUT)
 
-.PHONY: demo test lint bench-arm bench-cpu bench-fpga bench-quant bench-tensor clean
+.PHONY: demo test lint bench-arm bench-cpu bench-fpga bench-predict bench-quant bench-tensor clean
 
 demo: $(WEIGHTS)
 	edgevision compress --model cas_vit --recipe fp32 --overwrite
@@ -40,7 +41,7 @@ $(WEIGHTS): | $(READY)
 	edgevision train --model cas_vit --data digits --resume
 
 test: $(READY)
-	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/arm benchmarks/cpu tests
+	python -m pytest -n $(JOBS) --doctest-modules edgevision benchmarks/arm benchmarks/cpu benchmarks/predict tests
 
 lint: $(READY)
 	ruff check edgevision tests benchmarks
@@ -53,6 +54,10 @@ bench-arm: $(READY)
 bench-fpga: $(READY)
 	python -m benchmarks.fpga --target pynq-z2
 	python -m benchmarks.fpga --target ultra96 --gb-s 3
+
+# Goes on where it was stopped: networks and cases that were timed are kept.
+bench-predict: $(READY)
+	python -m benchmarks.predict --work build/bench/work --out build/bench/predict.json $(BENCH)
 
 # Goes on where it was stopped: finished pieces stay in build/bench/surrogate.
 bench-tensor: $(READY)

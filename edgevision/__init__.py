@@ -4,7 +4,7 @@ The functions here have the names of the commands and do the same:
 
 >>> import edgevision
 >>> sorted(edgevision.__all__)
-['check', 'compress', 'deploy', 'profile', 'report', 'reproduce', 'train', 'verify']
+['calibrate', 'check', 'compress', 'deploy', 'profile', 'report', 'reproduce', 'train', 'verify']
 
 `edgevision.compress(...)`, `edgevision.profile(...)` and `edgevision.report(...)` are at the same time the rooms
 `edgevision.compress`, `edgevision.profile` and `edgevision.report`.
@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["check", "compress", "deploy", "profile", "report", "reproduce", "train", "verify"]
+__all__ = ["calibrate", "check", "compress", "deploy", "profile", "report", "reproduce", "train", "verify"]
 
 # onnxruntime and NNCF report their use to their makers unless told not to before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -11,6 +11,7 @@ edgevision.errors.UsageError: cannot read the network: No such file or directory
   where: cas_vit.onnx
 """
 
+from edgevision.api.calibrating import calibrate
 from edgevision.api.compressing import compress
 from edgevision.api.deploying import check, deploy, verify
 from edgevision.api.measuring import profile
@@ -18,4 +19,4 @@ from edgevision.api.reporting import report
 from edgevision.api.reproducing import reproduce
 from edgevision.api.training import train
 
-__all__ = ["check", "compress", "deploy", "profile", "report", "reproduce", "train", "verify"]
+__all__ = ["calibrate", "check", "compress", "deploy", "profile", "report", "reproduce", "train", "verify"]

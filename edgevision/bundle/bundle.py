@@ -129,7 +129,8 @@ def write(
         weights_bytes=len(program.constants),
         macs=sum(step.macs for step in program.steps),
         steps=tuple(
-            StepInfo(s.label, s.kernel, s.family, s.macs, s.integer) for s in program.steps[program.prepared :]
+            StepInfo(s.label, s.kernel, s.family, s.macs, s.integer, s.operations)
+            for s in program.steps[program.prepared :]
         ),
         golden=tuple(vectors),
         files=tuple(FileEntry(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in sorted(files.items())),

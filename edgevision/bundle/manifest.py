@@ -41,13 +41,18 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StepInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one step of the plan computes; same order as in plan.txt."""
+    """What one step of the plan computes; same order as in plan.txt.
+
+    Attributes:
+        operations: what is fused into the kernel, in order: "gelu+add".
+    """
 
     label: str
     kernel: str
     family: str
     macs: int
     integer: bool
+    operations: str = ""
 
 
 class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

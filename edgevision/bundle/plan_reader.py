@@ -48,7 +48,8 @@ def read_steps(path: Path) -> tuple[tuple[PlannedTensor, ...], ...]:
     steps: list[tuple[PlannedTensor, ...]] = []
     number = 0
     try:
-        for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
+        for line in path.read_text(encoding="ascii").splitlines():
+            number += 1
             words = line.split(" ")
             if words[0] == "tensor":
                 rank = int(words[4])

@@ -150,6 +150,9 @@ def after_interruption(arguments: Sequence[str]) -> str:
     if verb in _RESUMABLE:
         return "go on with: " + shlex.join(["edgevision", *kept, "--resume"])
     command = shlex.join(["edgevision", *arguments])
+    if "--calibrate" in arguments:
+        onward = shlex.join(["edgevision", *(argument for argument in arguments if argument != "--overwrite")])
+        return f"networks that were timed are kept; go on with: {onward}"
     if verb in _CACHING:
         return f"finished kernels and measured candidates are in the cache; go on with: {command}"
     return f"nothing of it is kept; start again with: {command}"

@@ -15,8 +15,11 @@ from edgevision.errors import UsageError
 
 if TYPE_CHECKING:
     from edgevision.data.metric import Metric
-    from edgevision.profile.profile import Profile
+    from edgevision.profile.profile import EngineProfile, Profile
     from edgevision.report.tradeoff import Group
+
+#: Steps shown next to what was predicted for them; the profile and the report have them all.
+WORST_STEPS = 6
 
 
 @click.command(name="profile")
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--no-accuracy", is_flag=True, help="Latency alone: no test images are read.")
 @click.option("--limit", type=click.IntRange(1), help="Test images for accuracy.  [default: all]")
 @click.option("--affinity", metavar="CORES", help="Bind to these cores of this machine, as in 0,2-3.")
+@click.option("--calibrate", is_flag=True, help="Time made-up networks instead, a few minutes; for predictions.")
+@click.option("--target", help="What --calibrate compiles for (edgevision list targets).  [default: host]")
 @options.command
 def command(
     settings: options.Settings,
@@ -51,6 +56,8 @@ def command(
     no_accuracy: bool,
     limit: int | None,
     affinity: str | None,
+    calibrate: bool,
+    target: str | None,
 ) -> None:
     """Time BUNDLES, in turns with each other and with other runtimes; the newest bundle without any."""
     from edgevision import api
@@ -58,6 +65,13 @@ def command(
     from edgevision.api.measuring import Unsaved
 
     console, bound, skipped = settings.console, cores(affinity), list[str]()
+    if calibrate:
+        asked = {"BUNDLES": bundles, "--all": every, "--against": against, "--data": data, "--affinity": affinity,
+                 "--no-accuracy": no_accuracy, "--limit": limit}  # fmt: skip
+        calibrated(settings, device, target, [name for name, value in asked.items() if value])
+        return
+    if target is not None:
+        raise UsageError("--target says what --calibrate compiles for", fix="add --calibrate, or leave --target out")
     if api.measuring.runs_simulated(bundles, device, settings.out):
         _simulated(settings, bundles, every=every, against=against, data=data, accuracy=not no_accuracy, limit=limit)
         return
@@ -128,6 +142,48 @@ def _simulated(
     console.result(msgspec.to_builtins(found) | {"figures": engine.figures_dict(found.figures), "path": str(done.path)})
 
 
+def calibrated(settings: options.Settings, device: str | None, target: str | None, unused: Sequence[str]) -> None:
+    """Calibrate a device and say what came out; `unused` are flags that only a measurement takes."""
+    from edgevision import api
+    from edgevision.report import words
+
+    if unused:
+        raise UsageError(
+            f"--calibrate takes no {', '.join(unused)}", fix="leave it out, or leave out --calibrate to time bundles"
+        )
+    console = settings.console
+    with console.progress() as progress:
+        made = api.calibrate(
+            target or "host", device=device, threads=settings.threads, timeout=settings.timeout,
+            overwrite=settings.overwrite, progress=progress,
+        )  # fmt: skip
+    found, line = made.calibration, made.calibration.roofline()
+    console.say(
+        f"{len(found.steps)} kinds of steps timed on {found.device}, {found.threads} "
+        f"thread{'s' if found.threads > 1 else ''}; the best of them: "
+        f"{words.digits(line.float_macs_per_s / 1e9)} GMAC/s in float, "
+        f"{words.digits(line.integer_macs_per_s / 1e9)} in integers, "
+        + ", ".join(f"{words.digits(level.bytes_per_s / 1e9)} GB/s in {level.name}" for level in line.levels)
+        + f", {words.digits(line.call_us)} µs a call"
+    )
+    console.say(str(made.path))
+    console.result(
+        {
+            "schema": "edgevision.calibrated/1",
+            "path": str(made.path),
+            "device": found.device,
+            "target": found.target.name,
+            "threads": found.threads,
+            "networks": [network.name for network in found.networks],
+            "steps": len(found.steps),
+            "call_us": line.call_us,
+            "float_macs_per_s": line.float_macs_per_s,
+            "integer_macs_per_s": line.integer_macs_per_s,
+            "bytes_per_s": {level.name: level.bytes_per_s for level in line.levels},
+        }
+    )
+
+
 def tell(console: Console, profile: Profile) -> None:
     """A profile for people: its table, how far engines agree, and every reason to distrust it."""
     from edgevision.report import tradeoff
@@ -143,8 +199,33 @@ def tell(console: Console, profile: Profile) -> None:
                 f"{point.engine}: largest difference to {point.reference} {point.max_abs_error:.1e}, "
                 f"{point.differing_predictions} of {point.images} {otherwise}"
             )
+    for engine in profile.engines:
+        if engine.predicted_ms is not None:
+            _tell_predicted(console, engine)
     for flag in group.flags:
         console.note(flag)
+
+
+def _tell_predicted(console: Console, engine: EngineProfile) -> None:
+    """What the model said of an engine, and the steps that account for most of its error."""
+    from edgevision.report import words
+
+    median, predicted = engine.latency.median.value, engine.predicted_ms or 0.0
+    console.say(
+        f"{engine.name}: predicted {words.milliseconds(predicted)} ms (modelled), measured "
+        f"{words.milliseconds(median)} ms: {predicted / median - 1:+.1%}"
+    )
+    worst = sorted(engine.steps, key=lambda step: -abs((step.predicted_us or 0.0) - step.median_us))[:WORST_STEPS]
+    console.table(
+        "steps furthest from what was predicted, µs",
+        ("layers", "family", "modelled", "measured", "error", "likely cause"),
+        [
+            (step.label[:28], step.family, words.digits(step.predicted_us or 0.0), words.digits(step.median_us),
+             f"{step.error or 0.0:+.0%}", step.cause)
+            for step in worst
+        ],
+        left=2,
+    )  # fmt: skip
 
 
 def show(console: Console, group: Group, model: str, data: str, metric: Metric) -> None:

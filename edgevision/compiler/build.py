@@ -36,6 +36,7 @@ def program_of(builder: Builder, target: Target, tvm_target: Any, progress: Prog
             call.family,
             call.macs,
             call.integer,
+            builder.kernels[call.kernel].operations,
         )
         for call in calls
     )

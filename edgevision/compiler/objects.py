@@ -92,6 +92,12 @@ def cache_key(source: KernelSource, tvm_target: Any) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def generators() -> str:
+    """Hex digest of what generates and compiles kernels: as long as it stays, so do their times."""
+    parts = [*_versions(), _files_hash(_GENERATORS)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 def _described(tvm_target: Any) -> str:
     return json.dumps({str(key): str(value) for key, value in tvm_target.export().items()}, sort_keys=True)
 

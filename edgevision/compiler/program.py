@@ -52,6 +52,7 @@ class PlanStep:
         family: kernel family ("gemm", "conv", "depthwise", "elementwise", ...).
         macs: multiply-accumulates of the step.
         integer: whether the arithmetic of those MACs is integer.
+        operations: what is fused into the kernel, in order: "gelu+add".
     """
 
     kernel: str
@@ -60,6 +61,7 @@ class PlanStep:
     family: str
     macs: int = 0
     integer: bool = False
+    operations: str = ""
 
 
 @dataclass(frozen=True)

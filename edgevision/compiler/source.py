@@ -47,6 +47,15 @@ class KernelSource:
         """Name of the function; it follows from the identity, so objects compiled apart can be linked together."""
         return f"{self.family}_{hashlib.sha256(self.identity.encode()).hexdigest()[:16]}"
 
+    @property
+    def operations(self) -> str:
+        """Names of the operations fused into the kernel, in order; empty where there are none."""
+        chain = getattr(self.spec, "chain", None)
+        if chain is None:
+            return str(getattr(self.spec, "operators", ""))
+        last = [] if chain.store.gelu is None else ["gelu"]
+        return "+".join([*(operation.name for operation in chain.operations), *last])
+
     def described(self) -> str:
         """Family and sizes, for an error."""
         fields = dataclasses.fields(self.spec)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+import msgspec
 import numpy as np
 import psutil
 
@@ -14,13 +15,15 @@ from edgevision.compress.scoring import Scoring
 from edgevision.data.metric import Metric
 from edgevision.device.device import RawTiming
 from edgevision.errors import UsageError
-from edgevision.profile import noise
+from edgevision.profile import calibration, noise
+from edgevision.profile.against_model import beside
 from edgevision.profile.agreement import Agreement, agreement
 from edgevision.profile.contenders import Contender
 from edgevision.profile.engines import BundleEngine
 from edgevision.profile.interleave import compare, measure
 from edgevision.profile.profile import SCHEMA, EngineProfile, Profile, Protocol, StepProfile
 from edgevision.profile.statistics import Interval, Latency, latency
+from edgevision.profile.work import works_of
 from edgevision.progress import Progress, silent
 
 PACKAGES = ("edgevision", "apache-tvm", "onnxruntime", "numpy")
@@ -62,8 +65,12 @@ def profile(
     other, after = busy.cores(), device.facts()
     medians = {name: [float(np.median(w)) / 1e6 for w in ws] for name, ws in windows.items()}
     summaries = {name: latency(ws) for name, ws in windows.items()}
+    flags = noise.flags(medians, summaries, before, after, other if device.name == "host" else None)
     engines = tuple(
-        _engine(c, windows[c.engine.name], summaries[c.engine.name], found.get(c.engine.name)) for c in contenders
+        _with_prediction(
+            _engine(c, windows[c.engine.name], summaries[c.engine.name], found.get(c.engine.name)), c, flags
+        )
+        for c in contenders
     )
     origin = first.bundle.manifest.origin
     baseline = next((n for n in ("onnxruntime fp32", "edgevision fp32") if n in medians), next(iter(medians)))
@@ -81,7 +88,7 @@ def profile(
         facts_before=before,
         facts_after=after,
         versions=_versions(),
-        flags=(*doubts, *noise.flags(medians, summaries, before, after, other if device.name == "host" else None)),
+        flags=(*doubts, *flags),
         engines=engines,
         comparisons=compare(medians, baseline, seed=protocol.seed),
         images_from=images_from if scoring else None,
@@ -149,6 +156,17 @@ def _engine(
         differing_predictions=found.differing if found else None,
         steps=_steps(contender),
     )
+
+
+def _with_prediction(engine: EngineProfile, contender: Contender, flags: Sequence[str]) -> EngineProfile:
+    """The same with what the calibration of its target predicts, where there is one."""
+    if contender.bundle is None or not isinstance(contender.engine, BundleEngine):
+        return engine
+    model = calibration.known(contender.bundle.manifest.target, contender.engine.threads)
+    if model is None:
+        return engine
+    whole, rows = beside(model, works_of(contender.bundle), engine.steps, flags)
+    return msgspec.structs.replace(engine, predicted_ms=whole, steps=rows)
 
 
 def _versions() -> dict[str, str]:

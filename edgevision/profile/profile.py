@@ -38,7 +38,13 @@ class Protocol(msgspec.Struct, frozen=True):
 
 
 class StepProfile(msgspec.Struct, frozen=True):
-    """One step of the plan: median time in microseconds over the timed runs and share of their sum."""
+    """One step of the plan: median time in microseconds over the timed runs and share of their sum.
+
+    Attributes:
+        predicted_us, predicted_low_us, predicted_high_us: modelled time and its 95 % interval; None where the device
+            was not calibrated.
+        cause: likely reason why the measured time is not the predicted one; empty where it nearly is.
+    """
 
     index: int
     label: str
@@ -47,6 +53,15 @@ class StepProfile(msgspec.Struct, frozen=True):
     integer: bool
     median_us: float
     share: float
+    predicted_us: float | None = None
+    predicted_low_us: float | None = None
+    predicted_high_us: float | None = None
+    cause: str = ""
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over measured less 1: above 0 the step was faster than predicted; None without a prediction."""
+        return None if self.predicted_us is None or not self.median_us else self.predicted_us / self.median_us - 1
 
     @property
     def gmac_per_s(self) -> float | None:
@@ -72,6 +87,7 @@ class EngineProfile(msgspec.Struct, frozen=True):
             without labels.
         max_abs_error: largest absolute difference of any output to `reference` on those images.
         differing_predictions: images whose top-1 class, or confident detections, differ from the reference's.
+        predicted_ms: modelled latency; None where the device was not calibrated.
     """
 
     name: str
@@ -95,6 +111,7 @@ class EngineProfile(msgspec.Struct, frozen=True):
     max_abs_error: float | None = None
     differing_predictions: int | None = None
     steps: tuple[StepProfile, ...] = ()
+    predicted_ms: float | None = None
 
 
 class Comparison(msgspec.Struct, frozen=True):

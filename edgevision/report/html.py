@@ -12,6 +12,7 @@ from markupsafe import Markup
 from edgevision.compress.box_scoring import CONFIDENT
 from edgevision.profile.profile import StepProfile
 from edgevision.report import words
+from edgevision.report.modelled import modelled
 from edgevision.report.scatter import scatter
 from edgevision.report.tradeoff import Group, TradeOff
 from edgevision.report.verdict import recommended
@@ -19,6 +20,8 @@ from edgevision.report.verdict import recommended
 #: Sizes of the two drawings of a chart; the style sheet shows the one that fits the screen.
 WIDE, NARROW = (880, 380), (350, 330)
 LONGEST_STEPS = 12
+#: Of the chart of modelled against measured steps, in pixels.
+MODEL_SIDE = 350
 #: Facts left to the JSON file: a hundred words nobody reads in a table.
 LENGTHY = ("features",)
 
@@ -66,6 +69,7 @@ def render(trade_off: TradeOff) -> str:
                 sorted(table.steps, key=lambda s: -s.median_us)[:LONGEST_STEPS],
                 table.steps[LONGEST_STEPS:],
                 max(step.share for step in table.steps) or 1.0,
+                modelled(table.steps, MODEL_SIDE),
             )
             for table in trade_off.layers
         ],

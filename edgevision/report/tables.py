@@ -10,7 +10,7 @@ import msgspec
 from edgevision.data.metric import Metric, field_of
 from edgevision.report import words
 from edgevision.report.html import commands
-from edgevision.report.tradeoff import Group, Point, TradeOff
+from edgevision.report.tradeoff import Group, LayerTable, Point, TradeOff
 
 #: Of the CSV file; the accuracy's columns are called after its metric.
 COLUMNS = (
@@ -58,8 +58,19 @@ def as_markdown(trade_off: TradeOff) -> str:
     for group in trade_off.groups:
         lines += ["", f"## {_cell(group.device)}, {group.threads} thread{'s' if group.threads > 1 else ''}", ""]
         lines += markdown_table(group, trade_off.metric)
+    predicted = [_predicted(table) for table in trade_off.layers if table.predicted_ms is not None]
+    lines += ["", "## Modelled against measured", "", *predicted] if predicted else []
     lines += ["", "## How to reproduce", "", "```sh", *commands(trade_off), "```", ""]
     return "\n".join(lines)
+
+
+def _predicted(table: LayerTable) -> str:
+    threads = f"{table.threads} thread{'s' if table.threads > 1 else ''}"
+    modelled, measured = table.predicted_ms or 0.0, table.measured_ms
+    return (
+        f"- {_cell(table.engine)} on {_cell(table.device)}, {threads}: modelled {words.milliseconds(modelled)} ms, "
+        f"measured {words.milliseconds(measured)} ms ({100 * (modelled / measured - 1):+.1f} %)"
+    )
 
 
 HEADINGS = ("engine", "{}, %", "size", "median, ms", "95 %", "p90, ms", "time / baseline", "95 %", "timing")

@@ -68,12 +68,14 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class LayerTable(msgspec.Struct, frozen=True):
-    """Where the time goes in one bundle."""
+    """Where the time goes in one bundle; `measured_ms` is its median, `predicted_ms` what a model says of it."""
 
     engine: str
     device: str
     threads: int
     steps: tuple[StepProfile, ...]
+    measured_ms: float
+    predicted_ms: float | None = None
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -263,7 +265,14 @@ def trade_off(
     groups = tuple(group(profile) for profile in profiles)
     described = tuple(_network(network) for network in networks)
     layers = tuple(
-        LayerTable(engine.name, profile.device, profile.threads, engine.steps)
+        LayerTable(
+            engine.name,
+            profile.device,
+            profile.threads,
+            engine.steps,
+            engine.latency.median.value,
+            engine.predicted_ms,
+        )
         for profile in profiles
         for engine in profile.engines
         if engine.steps

@@ -5,7 +5,7 @@ import pytest
 from helpers.engines import SMALL, Z2, random_image
 from helpers.integers import CASES, network_of
 from helpers.layers_of_integers import dense, depthwise, network
-from helpers.tools import require_tools
+from helpers.tools import need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ BUSY = rtlsim.Memory(read_latency=7, write_latency=3, gb_s=0.6, stall_percent=30
 
 @pytest.fixture(autouse=True)
 def _tools():
-    require_tools("verilator", "g++", "make")
+    need("verilator", "g++", "make")
 
 
 def agree(one, engine, image, *, fuse=True, behind=None):

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from helpers.engines import ENGINES, Z2
-from helpers.tools import require_tools
+from helpers.tools import need
 
 from edgevision.engine import rtlsim
 from edgevision.engine.synth import Block, synthesised
@@ -13,12 +13,12 @@ WIDE = msgspec.structs.replace(Z2, lanes=32, columns=32, scale_lanes=32, axi_bit
 
 @pytest.mark.parametrize("engine", [*ENGINES.values(), WIDE], ids=[*ENGINES, "32 lanes"])
 def test_verilator_has_no_warning(engine):
-    require_tools("verilator")
+    need("verilator")
     assert rtlsim.lint(engine) == ""
 
 
 def test_two_products_share_a_dsp():
-    require_tools("yosys")
+    need("yosys")
     counts = synthesised(Block("pair", "two_products", {"LANES": 4, "SUM_BITS": 24}))
     assert counts.dsp == 4 and counts.bram36 == 0
     assert 0 < counts.ff < 400 and 0 < counts.lut < 200

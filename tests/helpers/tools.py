@@ -1,16 +1,18 @@
-"""Tools outside Python that tests need."""
+"""Programs from outside Python that some tests need."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 
-def require_tools(*names: str) -> None:
-    """Skip the test where a tool is missing; on CI, where none may be, fail it."""
-    missing = [name for name in names if shutil.which(name) is None]
+def need(*places: str) -> None:
+    """Skip the test when a program (or, with a slash, a file) is missing; on CI, where all are installed, fail it."""
+    missing = [place for place in places if not (Path(place).exists() if "/" in place else shutil.which(place))]
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"missing on CI: {', '.join(missing)}")
     if missing:
-        text = f"not installed: {', '.join(missing)}"
-        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+        pytest.skip(f"needs {', '.join(missing)}")

@@ -1,0 +1,1 @@
+"""What the latency predictor is worth, on networks it was not calibrated on."""
