@@ -62,7 +62,7 @@ def authors(depthwise: bool, variant: str) -> float:
 
 @dataclass(frozen=True)
 class Ours:
-    """Cycles of this engine for one layer; `ratio` to the layer as the engine can do it, of a depthwise one "square"."""
+    """Cycles of this engine for one layer; `ratio` to what the engine can do, "square" of a depthwise layer."""
 
     variant: str
     cycles: int

@@ -1,4 +1,4 @@
-"""The engine's C++ sources: no warnings of two compilers, packed products as in a DSP, and ports used as a bus wants it."""
+"""The engine's C++ sources: no warnings of two compilers, packed products as in a DSP, ports as a bus wants them."""
 
 import subprocess
 from pathlib import Path
@@ -65,23 +65,29 @@ int main() {
 """
 
 
+#: No process waits for a stream or a port here.
+STREAMS = """
+#include <cstdlib>
+namespace csim {
+void StreamBase::wait(bool) { std::abort(); }
+StreamBase::StreamBase(const char *given, unsigned size) : name(given), depth(size) {}
+StreamBase::~StreamBase() {}
+void Port::ask(const void *, unsigned, std::size_t, std::size_t, bool) { std::abort(); }
+void Port::refuse(const char *) { std::abort(); }
+}
+"""
+
+
 @pytest.mark.parametrize("widths", ["synthesis", "simulation"])
 def test_two_packed_products_are_two_products(widths, tmp_path):
     require_csim()
     need("g++")
+    (tmp_path / "main.cpp").write_text(PRODUCTS + STREAMS)
     flags = ["-DENGINE_CSIM"] if widths == "simulation" else []
-    sources = [str(HW / "csim" / "csim.cpp"), str(HW / "csim" / "processes.cpp"), str(HW / "engine" / "engine.cpp")]
-    (tmp_path / "main.cpp").write_text(PRODUCTS)
-    binary = tmp_path / "products"
-    compile_with("g++", tmp_path, "-std=c++17", "-O1", "-fsyntax-only", *flags, str(tmp_path / "main.cpp"))
-    (tmp_path / "link.cpp").write_text('#include "hls_stream.h"\nnamespace csim { void StreamBase::wait(bool) {}\n'
-        "StreamBase::StreamBase(const char *n, unsigned d) : name(n), depth(d) {}\nStreamBase::~StreamBase() {} }\n"
-        '#include "hls_burst_maxi.h"\n#include <cstdlib>\nnamespace csim {\n'
-        "void Port::ask(const void *, unsigned, std::size_t, std::size_t, bool) {}\n"
-        "void Port::refuse(const char *) { std::abort(); } }\n")  # fmt: skip
-    compile_with("g++", tmp_path, "-std=c++17", "-O1", *flags, str(tmp_path / "main.cpp"), str(tmp_path / "link.cpp"),
-                 "-o", str(binary))  # fmt: skip
-    assert sources and subprocess.run([binary], capture_output=True, text=True, check=True).stdout == "0 wrong\n"
+    # Without warnings: the ap_int headers read what they are about to overwrite.
+    compile_with("g++", tmp_path, "-std=c++17", "-O1", "-w", *flags, str(tmp_path / "main.cpp"), "-o",
+                 str(tmp_path / "products"))  # fmt: skip
+    assert subprocess.run([tmp_path / "products"], capture_output=True, text=True, check=True).stdout == "0 wrong\n"
 
 
 PORTS = """
