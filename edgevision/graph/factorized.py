@@ -45,7 +45,7 @@ def factors_of(node: Node, constants: Mapping[str, np.ndarray]) -> Factors | Non
     """The factors of a call of `edgevision::FactorizedConv`, or of its integer form; None where they do not fit."""
     if node.op == INTEGER:
         given = node.attributes
-        return Factors(*(given[name] for name in ("channel", "rows", "columns", "bias")), zero=int(given["x_zero"]))
+        return Factors(given["channel"], given["rows"], given["columns"], given["bias"], int(given["x_zero"]))
     if node.op != CONV or len(node.inputs) != 5:
         return None
     found = [constants.get(name) for name in node.inputs[1:]]
@@ -58,4 +58,5 @@ def factors_of(node: Node, constants: Mapping[str, np.ndarray]) -> Factors | Non
         return None
     if bias.shape != (outputs,):
         return None
-    return Factors(*(array.reshape(outputs, products // outputs, -1) for array in (channel, rows, columns)), bias)
+    a, b, d = (array.reshape(outputs, products // outputs, -1) for array in (channel, rows, columns))
+    return Factors(a, b, d, bias)

@@ -140,6 +140,9 @@ class _Factorized(nn.Module):
         taps = self.filters[0]
         for one_way in self.filters[1:]:
             taps = (taps.unsqueeze(-1) * one_way.unsqueeze(-2)).flatten(2)
+        if self.dimensions == 2 and not self.transposed:
+            # Channels last in memory, as training has the images: else every step would reorder the kernel.
+            return torch.bmm(taps.transpose(1, 2), self.channel).unflatten(1, self.kernel_size).permute(0, 3, 1, 2)
         return torch.bmm(self.channel.transpose(1, 2), taps).unflatten(2, self.kernel_size)
 
     @torch.no_grad()
