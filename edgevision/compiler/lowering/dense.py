@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,7 +168,7 @@ class Finish:
         return Chain(operations, store, self.chain.exact)
 
     def call(
-        self, family: str, make: Any, spec: Any, weights: list[np.ndarray | int], left: int, share: float = 1.0
+        self, family: str, make: Any, spec: Any, weights: Sequence[np.ndarray | int], left: int, share: float = 1.0
     ) -> None:
         """Append the call: left, weights (constants, or storages), extras, output."""
         builder = self._builder
@@ -261,8 +262,9 @@ def _gemm(builder: Builder, node: Node, layer: Layer, finish: Finish, rows: int)
             finish.elements, finish.chain, finish.tail.shapes(), images, table, _full_range(layer),
         )  # fmt: skip
         packed = pack(simd, matrix, tile[1], integer=layer.integer)
-        constants = [_stored(builder, layer, packed, node.name), *_dense_constants(layer, bias, simd.lanes, tile[1])]
-        finish.call("gemm", gemm.build, spec, constants, value.storage)
+        stored = _stored(builder, layer, packed, node.name)
+        constants = _dense_constants(layer, bias, simd.lanes, tile[1])
+        finish.call("gemm", gemm.build, spec, [stored, *constants], value.storage)
     finish.done()
 
 
