@@ -126,7 +126,8 @@ def _whole_bias(node: onnx.NodeProto, model: onnx.ModelProto, index: Index) -> o
     graph = helper.make_graph([node], "bias", [], [made], [index.constants[name] for name in node.input])
     called = [item for item in model.functions if item.name == node.op_type]
     alone = helper.make_model(graph, opset_imports=model.opset_import, functions=called)
-    return numpy_helper.from_array(np.asarray(ReferenceEvaluator(alone).run(None, {})[0]), node.output[0])
+    value = next(iter(ReferenceEvaluator(alone).run(None, {})))
+    return numpy_helper.from_array(np.asarray(value), node.output[0])
 
 
 def _constant(node: onnx.NodeProto, part: onnx.NodeProto) -> np.ndarray:

@@ -56,7 +56,7 @@ def _with_whole_biases(graph: Graph) -> Graph:
             reasons.append(f"{node.op} '{node.name}': expected its parts to be constants")
         else:
             parts = [graph.constants[name] for name in node.inputs]
-            found = _part_reasons(*parts, keys=int(node.get("keys", 0)))
+            found = _part_reasons(parts, int(node.get("keys", 0)))
             reasons += [f"{node.op} '{node.name}': {reason}" for reason in found]
             if not found:
                 _constant(made, node.outputs[0], binary.attention_bias(*parts))
@@ -69,7 +69,8 @@ def _with_whole_biases(graph: Graph) -> Graph:
     return made
 
 
-def _part_reasons(table: np.ndarray, index: np.ndarray, masks: np.ndarray, kind: np.ndarray, keys: int) -> list[str]:
+def _part_reasons(parts: list[np.ndarray], keys: int) -> list[str]:
+    table, index, masks, kind = parts
     shapes = f"{table.shape}, {index.shape}, {masks.shape}, {kind.shape}"
     ranks = (table.ndim, index.ndim, masks.ndim, kind.ndim)
     if ranks != (2, 2, 3, 1) or index.shape[1] != keys or masks.shape[1:] != (len(index), -(-keys // 8)):

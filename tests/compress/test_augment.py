@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgevision.compress.augment import augment
+from edgevision.compress.augment import augment, mixed
 from edgevision.compress.train_settings import Augmentation
 
 torch.set_num_threads(1)
@@ -28,6 +28,8 @@ def seeded(seed=0):
         saturation=SHARES,
         flip=st.booleans(),
         turns=st.booleans(),
+        crop=st.floats(0.08, 1),
+        erase=st.floats(0, 1),
     ),
     st.sampled_from([1, 3]),
 )
@@ -76,3 +78,45 @@ def test_a_shift_moves_by_at_most_its_share():
 def test_saturation_leaves_grey_images_alone():
     grey = torch.rand(4, 1, 5, 5, generator=seeded()).expand(-1, 3, -1, -1)
     torch.testing.assert_close(augment(grey, Augmentation(saturation=0.9), seeded()), grey)
+
+
+def test_a_crop_shows_a_part_of_an_area_and_shape_within_bounds():
+    side, count = 64, 200
+    ramp = (torch.arange(side) + 0.5) / side
+    across = ramp.expand(count, 1, side, side)
+    seen = [
+        (image.amax((1, 2, 3)) - image.amin((1, 2, 3))) * side / (side - 1)
+        for image in (augment(pair, Augmentation(crop=0.25), seeded(3)) for pair in (across, across.mT))
+    ]
+    # A ramp repeats its border by half a pixel at most.
+    assert (seen[0] * seen[1] > 0.25 - 0.04).all() and (seen[0] * seen[1] < 1.01).all()
+    assert seen[0].min() < 0.6 and seen[1].min() < 0.6
+    assert torch.equal(augment(across, Augmentation(crop=1.0), seeded(3)), across)
+
+
+def test_erasing_leaves_noise_in_one_rectangle_of_some_images():
+    images = torch.ones(400, 1, 20, 20)
+    changed = augment(images, Augmentation(erase=0.25), seeded(1)) != images
+    erased = changed.any(-1).any(-1).any(-1)
+    assert 0.17 < erased.float().mean() < 0.33
+    for mask in changed[erased][:, 0]:
+        rows, columns = mask.any(1), mask.any(0)
+        assert torch.equal(mask, rows[:, None] & columns[None, :]) and mask.float().mean() < 0.5
+
+
+@pytest.mark.parametrize("how", [Augmentation(mixup=0.8), Augmentation(cutmix=1.0)])
+def test_mixtures_are_of_two_images_of_the_batch(how):
+    images = torch.arange(6.0).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    made = mixed(images, how, seeded(5))
+    assert not torch.equal(made, images) and torch.equal(made, mixed(images, how, seeded(5)))
+    if how.mixup:
+        # The same share of each image, and the rest of the one it is mixed with.
+        assert torch.allclose(made.mean(), images.mean(), atol=1e-5)
+    else:
+        assert all(set(image.unique().tolist()) - {float(at)} <= set(range(6)) for at, image in enumerate(made))
+        assert all(len(image.unique()) <= 2 for image in made)
+
+
+def test_nothing_is_mixed_where_nothing_is_asked_for():
+    images = torch.rand(3, 1, 4, 4)
+    assert mixed(images, Augmentation(), seeded()) is images

@@ -14,9 +14,10 @@ from edgevision import recipe
 from edgevision.compress.apply import compress
 from edgevision.compress.binarize import BinaryLayer
 from edgevision.compress.binary_networks import binarised
-from edgevision.compress.binary_stages import load_stage, stage, stage_settings
+from edgevision.compress.binary_stages import _augmentation, load_stage, stage, stage_settings
 from edgevision.compress.distillation import Distillation
 from edgevision.compress.task import Classification
+from edgevision.compress.train_settings import Augmentation, default_settings
 from edgevision.errors import UsageError
 from edgevision.graph.export import export
 from edgevision.recipe import Binarize, FoldBatchNorm, Quantize, Recipe
@@ -38,6 +39,26 @@ def test_the_loss_is_the_divergence_from_the_teacher():
 def test_settings_are_adam_without_decay_and_without_a_mean_of_weights():
     settings = stage_settings("deit_tiny", digits(), ATTENTION)
     assert (settings.weight_decay, settings.ema_decay, settings.lr, settings.epochs) == (0, 0, 1e-3, 1)
+
+
+def test_photographs_are_changed_as_deit_s_where_the_recipe_says_so_and_digits_are_not():
+    step, usual = msgspec.structs.replace(ATTENTION, augmentation="deit"), default_settings("deit_tiny", "digits")
+    assert stage_settings("deit_tiny", digits(), step).augmentation == usual.augmentation
+    photographs = _augmentation(default_settings("deit_tiny", "imagenet:x"), step)
+    assert (photographs.crop, photographs.mixup, photographs.cutmix, photographs.erase) == (0.08, 0.8, 1.0, 0.25)
+    assert _augmentation(default_settings("deit_tiny", "imagenet:x"), ATTENTION).mixup == 0
+
+
+def test_the_teacher_answers_for_the_mixtures_the_student_sees():
+    teacher = small("deit", seed=3).requires_grad_(False)
+    settings = msgspec.structs.replace(
+        stage_settings("deit", digits(), ATTENTION), augmentation=Augmentation(mixup=0.8)
+    )
+    task = Distillation(Classification(digits(), settings), teacher)
+    images, targets = task.batch(np.arange(8), None, torch.Generator().manual_seed(0))
+    plain, _ = task.images.batch(np.arange(8), None, torch.Generator().manual_seed(0))
+    assert not torch.equal(images, plain)
+    torch.testing.assert_close(targets, teacher(images).log_softmax(-1))
 
 
 def test_a_stage_trains_the_scales_and_is_read_back(tmp_path):
@@ -97,6 +118,7 @@ def test_recipes_are_the_paper_s_settings():
     assert steps("bivit-full")[1].activation_bits == 1 and steps("bivit-attn") == (first,)
     for step in (first, second):
         assert (step.lr, step.warmup_epochs, step.weight_decay, step.distill) == (5e-4, 5, 0, True)
+        assert step.augmentation == "deit"
         assert step.scales == "learned" and step.row_scale
     baseline = steps("sign-baseline")[0]
     assert (baseline.attention, baseline.scales, baseline.activation_bits) == ("sign", "mean", 32)

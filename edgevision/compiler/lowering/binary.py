@@ -92,13 +92,14 @@ def signs(builder: Builder, tensor: str) -> int:
 def lower_attention(builder: Builder, node: Node) -> bool:
     """BinaryAttention; the result lies as tokens of all heads."""
     (batches, heads, queries, depth), (*_, keys, width) = (builder.graph.shape(node.inputs[i]) for i in (0, 2))
-    storages, operands, packed = zip(*(_operand(builder, name) for name in node.inputs[:3]), strict=True)
+    operands = [_operand(builder, name) for name in node.inputs[:3]]
+    (q, q_bits), (k, k_bits), (v, v_bits) = ((place, packed) for _, place, packed in operands)
     scale, beta = float(node.get("scale")), float(node.get("beta", 0.25))
     margin = binary.margin(scale, beta)
     bias = None if len(node.inputs) < 4 or not node.inputs[3] else builder.graph.constants[node.inputs[3]]
     reach = None if bias is not None and np.any(bias) else whole_reach(depth, margin)
     tail = Tail(builder, node.outputs[0])
-    given, place = list(storages), None
+    given, place = [storage for storage, _, _ in operands], None
     if reach is None:
         whole = np.zeros((1, 1, 1, 1), np.float32) if bias is None else bias
         storage, shape = _bias(builder, node.name, whole, scale, queries, keys)
@@ -112,8 +113,8 @@ def lower_attention(builder: Builder, node: Node) -> bool:
     lies = _written_as(builder, node, (batches, heads, queries, width))
     to_bits = lies is not None
     spec = binary_attention.BinaryAttention(
-        batches, heads, queries, keys, depth, width, *operands, place, reach or 0, float(margin), chain, tail.shapes(),
-        tasks, packed, to_bits,
+        batches, heads, queries, keys, depth, width, q, k, v, place, reach or 0, float(margin), chain, tail.shapes(),
+        tasks, (q_bits, k_bits, v_bits), to_bits,
     )  # fmt: skip
     scratch = [builder.new(count, dtype) for count, dtype in binary_attention.scratch_of(spec, builder.simd)]
     output = builder.new(elements // bits.WORD if to_bits else elements, "uint32" if to_bits else chain.store.dtype)
