@@ -19,22 +19,24 @@ from benchmarks.quant.subject import Subject, subject
 from edgevision.compress.identity import versions
 
 NETWORKS = ("efficientnet_lite0", "mobilenet_v2")
+TRANSFORMER = "vit_s14"
 
 
 def main() -> None:
     """Every arm of every network, and the transformer; what is finished is kept."""
     parser = common.flags("Accuracy of post-training quantisation, ours and others', on the same photographs.")
     parser.add_argument("--data", required=True, help="imagenet:PATH; its test images are halved")
-    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--models", nargs="+", choices=(*NETWORKS, TRANSFORMER), default=[*NETWORKS, TRANSFORMER])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     pieces = Pieces(asked.work)
     result: dict[str, Any] = {"data": asked.data, "versions": versions(), "missing": _missing(), "networks": {}}
     arms = [arm for arm in ARMS if arm in {"fp32", *asked.arms} and not (arm.startswith("openvino") and _missing())]
-    for name in asked.models:
+    for name in (name for name in NETWORKS if name in asked.models):
         result["networks"][name] = _network(name, asked.data, arms, pieces, asked.work)
-    result["transformer"] = transformer.rows(asked.data, pieces, asked.work)
+    if TRANSFORMER in asked.models:
+        result["transformer"] = transformer.rows(asked.data, pieces, asked.work)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     common.write(asked.out, "edgevision.bench.quant/1", result)
 
