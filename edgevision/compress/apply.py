@@ -12,8 +12,9 @@ import msgspec
 from edgevision.compress.admission import admit
 from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo, MixedSearch
 from edgevision.compress.costs import StepTimes
+from edgevision.compress.exported_graph import ExportedGraph
 from edgevision.compress.identity import key_of, versions
-from edgevision.compress.job import ExportedGraph, Job
+from edgevision.compress.job import Job
 from edgevision.compress.layers import quantised_operators
 from edgevision.compress.search import Outcome
 from edgevision.compress.sensitivity import Ranking
