@@ -129,7 +129,7 @@ def _flags() -> argparse.ArgumentParser:
     )
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--qat-share", type=float, default=0.1, help="epochs in 4 bits, as a share of those in float")
-    parser.add_argument("--drops", type=float, nargs="+", default=[0.25, 0.5, 1.0, 2.0], help="bounds of the front")
+    parser.add_argument("--drops", type=float, nargs="*", default=[0.25, 0.5, 1.0, 2.0], help="bounds of the front")
     parser.add_argument("--limit", type=int, help="test images; all without it")
     parser.add_argument("--full", action="store_true", help="rank the layers of w8a8 both ways too")
     parser.add_argument("--seed", type=int, default=0)

@@ -12,8 +12,9 @@ import msgspec
 from edgevision.compress.admission import admit
 from edgevision.compress.compressed import SCHEMA, Compressed, CompressedInfo, MixedSearch
 from edgevision.compress.costs import StepTimes
+from edgevision.compress.exported_graph import ExportedGraph
 from edgevision.compress.identity import key_of, versions
-from edgevision.compress.job import ExportedGraph, Job
+from edgevision.compress.job import Job
 from edgevision.compress.layers import quantised_operators
 from edgevision.compress.search import Outcome
 from edgevision.compress.sensitivity import Ranking
@@ -92,11 +93,12 @@ def compress(
     if max_drop is not None or any(isinstance(step, MixedPrecision) for step in recipe.steps):
         job.refuse_constant_metric()
     deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else math.inf
-    asked = sensitivity or full_sensitivity or max_drop is not None
+    step = next((step for step in recipe.steps if isinstance(step, MixedPrecision)), None)
+    # Bits are chosen by noise of their own; only layers that go back to float need the ranking.
+    asked = sensitivity or full_sensitivity or (max_drop is not None and step is None)
     ranking = job.rank(deadline, full=full_sensitivity) if asked else Ranking()
     operators = len(quantised_operators(job.graph.graph))
     outcome, mixed, bound = None, None, max_drop
-    step = next((step for step in recipe.steps if isinstance(step, MixedPrecision)), None)
     if step is not None:
         bound = step.max_drop if max_drop is None else max_drop
         mixed = job.mix(step, bound, deadline, times)

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -18,6 +17,7 @@ from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry, MixedSearch
 from edgevision.compress.costs import FLOAT, StepTimes, costs
 from edgevision.compress.decompose import decompose
+from edgevision.compress.exported_graph import ExportedGraph
 from edgevision.compress.factorize import LayerChoice, plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
@@ -74,22 +74,6 @@ CONSTANT_IMAGES = 128
 
 #: Calibration images below which the ledger warns.
 FEW_IMAGES = 16
-
-
-class ExportedGraph(Protocol):
-    """What an exporter gives: the float graph, its largest difference to the source, and what it changed."""
-
-    @property
-    def graph(self) -> onnx.ModelProto:
-        """The checked float graph, batch 1."""
-
-    @property
-    def max_abs_error(self) -> float:
-        """Largest absolute difference of the outputs to the source's."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was changed on the way in."""
 
 
 @dataclass

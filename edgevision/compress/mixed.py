@@ -28,6 +28,8 @@ from edgevision.progress import Progress, silent
 ROUNDS = 8
 #: Noise over signal of a layer no worse than float32 itself.
 _LEAST = 1e-12
+#: Where only float holds, the least noise that is searched, as a share of the least that misses.
+_FLOAT_SHARE = 1e-3
 
 Options = Mapping[str, tuple[Choice, ...]]
 
@@ -78,9 +80,10 @@ class Search:
         if not any(held):
             held.append(self._tried(*ends[2]))
         if any(held) and not held[1]:
-            # A looser bound on the noise than that of the cheapest point is no bound at all.
-            tight = max((self._noise(point.bits) for point in self.points if self._meets(point)), default=0.0)
-            self._halved(max(tight, _LEAST), max(self._noise(ends[1][1]), _LEAST))
+            # Among what misses, the least noise bounds the search; float holds without any.
+            missed = min(self._noise(point.bits) for point in self.points if not self._meets(point))
+            quiet = max(self._noise(point.bits) for point in self.points if self._meets(point))
+            self._halved(max(quiet or missed * _FLOAT_SHARE, _LEAST), max(missed, _LEAST))
         return self.best
 
     @property

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import onnx
 import torch
 from torch import nn
 
+from edgevision.compress.exported_graph import ExportedGraph
 from edgevision.compress.measure import measure
 from edgevision.compress.qat import QatSettings
 from edgevision.compress.qat_codenet import quantised_codenet
@@ -25,17 +25,6 @@ from edgevision.progress import Progress
 from edgevision.recipe import Quantize, TrainQuantized
 from edgevision.zoo.codenet import CoDeNet
 from edgevision.zoo.model import Model
-
-
-class _Exported(Protocol):
-    @property
-    def graph(self) -> onnx.ModelProto: ...
-
-    @property
-    def max_abs_error(self) -> float: ...
-
-    @property
-    def notes(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class Training:
     seed: int
     progress: Progress
 
-    def codenet(self, export: Callable[[Model], _Exported]) -> tuple[onnx.ModelProto, Facts]:
+    def codenet(self, export: Callable[[Model], ExportedGraph]) -> tuple[onnx.ModelProto, Facts]:
         """Train a CoDeNet in the arithmetic of the integer engine."""
         began, module = time.monotonic(), self.model.module
         assert isinstance(module, CoDeNet)
