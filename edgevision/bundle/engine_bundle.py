@@ -52,6 +52,10 @@ from edgevision.resources import shipped
 from edgevision.target import Engine, Target
 
 
+#: How the parts begin whose boards the drivers know.
+ZYNQ_7000 = "xc7z"
+
+
 @dataclass(frozen=True)
 class EngineBuild:
     """A network compiled for an engine, with what it gives for some images.
@@ -108,6 +112,7 @@ def write_engine(
     Raises:
         ToolMissing: no C compiler for the target.
         UsageError: `out` exists and `overwrite` is false, or the bitstream cannot be read.
+        Unsupported: a bitstream for a part whose board the drivers do not know.
         Mismatch: the bitstream holds another engine, or is for another part.
     """
     refuse_overwrite(out, overwrite=overwrite)
@@ -202,6 +207,11 @@ def _steps(made: EngineBuild) -> tuple[StepInfo, ...]:
 def _bitstream_files(path: Path | None, engine: Engine) -> tuple[dict[str, bytes], Bitfile]:
     if path is None:
         return {}, Bitfile()
+    if not engine.part.startswith(ZYNQ_7000):
+        raise Unsupported(
+            f"expected a part {ZYNQ_7000}..., got {engine.part}: block design, reset and FPGA manager are a Zynq-7000's",
+            where=str(path), fix="leave --bitstream out; the bundle runs on the simulation: --device csim",
+        )  # fmt: skip
     described = path.with_suffix(".hwh")
     contents = []
     for one in (path, described):

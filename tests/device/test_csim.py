@@ -168,6 +168,13 @@ def test_the_wrong_bitstream_is_refused_and_nothing_is_written(out, tmp_path):
     assert sorted(path.name for path in (out / "bundles").glob("*")) == before
 
 
+def test_a_board_the_drivers_do_not_know_runs_on_the_simulation_alone(out, tmp_path):
+    (tmp_path / "engine.bit").write_bytes(bit())
+    with pytest.raises(Unsupported, match="expected a part xc7z"):
+        api.deploy("tiny-w4a8-qat", "ultra96", out=out, bitstream=tmp_path / "engine.bit")
+    assert not (out / "bundles" / "tiny-w4a8-qat@ultra96").exists()
+
+
 def test_a_bundle_for_a_processor_is_no_bundle_for_the_simulation(made):
     target = msgspec.structs.replace(made.bundle.manifest.target, engine=None)
     with pytest.raises(Unsupported, match="no engine to simulate"):
