@@ -187,6 +187,8 @@ def _tools() -> Iterable[Check]:
         ("qemu-arm", ("qemu-arm", "qemu-arm-static"), "checking 32-bit ARM bundles without a board",
          "apt-get install qemu-user libc6-armhf-cross"),
         ("Vitis HLS", ("vitis_hls",), "building the FPGA engine (hw/README.md)", "AMD's Vitis HLS 2022.2 or newer"),
+        ("Verilator", ("verilator",), "simulating the RTL of the FPGA engine", "apt-get install verilator"),
+        ("yosys", ("yosys",), "counting the LUTs, DSPs and block RAMs of the FPGA engine", "apt-get install yosys"),
         ("ssh", ("ssh",), "the ssh device: deploying to a board over the network", "apt-get install openssh-client"),
         ("sshd", ("sshd", "/usr/sbin/sshd"), "the tests of the ssh device", "apt-get install openssh-server"),
         ("chromium", ("chromium", "chromium-browser", "google-chrome"), "the tests of the report",
@@ -200,7 +202,7 @@ def _tools() -> Iterable[Check]:
 
 def version(path: str, run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> str:
     """First line of `path --version` (or -V), or the path where it does not say."""
-    flag = "-V" if path.endswith(("ssh", "sshd")) else "--version"
+    flag = "-V" if path.endswith(("ssh", "sshd", "yosys")) else "--version"
     try:
         done = run([path, flag], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,5 +1,6 @@
-"""The engine in SystemVerilog gives the bytes of the reference, behind any memory, and takes the cycles of the model."""
+"""The engine in SystemVerilog gives the bytes of the reference behind any memory, in the cycles of the model."""
 
+import msgspec
 import numpy as np
 import pytest
 from helpers.engines import SMALL, Z2, random_image
@@ -152,7 +153,5 @@ def test_a_burst_outside_the_memory_is_refused():
 
 
 def test_sizes_the_rtl_cannot_have_are_named():
-    import msgspec
-
     with pytest.raises(Unsupported, match="2 multipliers"):
         rtlsim.parameters(msgspec.structs.replace(SMALL, scale_lanes=2))
