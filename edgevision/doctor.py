@@ -218,7 +218,7 @@ def _engine() -> Iterable[Check]:
 
 def version(path: str, run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> str:
     """First line of `path --version` (or -V), or the path where it does not say."""
-    flag = "-V" if path.endswith(("ssh", "sshd")) else "--version"
+    flag = "-V" if path.endswith(("ssh", "sshd", "yosys")) else "--version"
     try:
         done = run([path, flag], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The engine in SystemVerilog: cycles of layers against the model, bytes against the C simulation, and what yosys counts.
+"""The engine in SystemVerilog: cycles against the model, bytes against the C simulation, and what yosys counts.
 
 python -m benchmarks.rtl --out rtl.json                        # 14 different calls of configurations a and c
 python -m benchmarks.rtl --networks codenet_a --whole          # all calls of one program, started once
@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.fpga.codenet import codenet
 from benchmarks.rtl.calls import comparable, distinct, whole
-from benchmarks.rtl.resources import resources
+from benchmarks.rtl.resources import record, resources
 from edgevision.engine import csim, rtlsim
 from edgevision.engine.cycles import GB_S
 from edgevision.engine.hardware import hardware
@@ -38,10 +38,15 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true", help="the whole program instead of single calls")
     parser.add_argument("--gb-s", type=float, default=GB_S, help="bytes a nanosecond of the memory (%(default)s)")
     parser.add_argument("--synthesis", action="store_true", help="what yosys makes of each block instead of cycles")
+    parser.add_argument("--record", type=Path, metavar="hw/rtl/synthesis.json",
+                        help="synthesise what the model of resources is fitted on and held against")  # fmt: skip
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     try:
         engine = hardware(given.target)
+        if given.record:
+            record(given.record)
+            return 0
         head = {"schema": SCHEMA, "target": given.target}
         if given.synthesis:
             found = head | resources(engine)

@@ -146,9 +146,10 @@ class _State:
     def run(self, call: Call, sizes: dict[Receiver, int], may_read: int) -> _Times:
         first = max(self.loader, may_read, self.program + sizes[Receiver.LOAD])
         arrived = self._parameters(call, sizes)
-        # What is left of the program when reading begins shares the memory with it, until nobody has room for more vectors.
-        held = self._held(call) if not call.pointwise_first and call.spatial is not None else _read_cycles(call, self.engine)
-        shared = min(max(0, self.program - first), _read_cycles(call, self.engine), held * _beats(self.engine))
+        # What is left of the program when reading begins shares the memory with it, while there is room for vectors.
+        shared = min(max(0, self.program - first), _read_cycles(call, self.engine))
+        if call.spatial is not None and not call.pointwise_first:
+            shared = min(shared, self._held(call) * _beats(self.engine))
         arrived = {one: time + self._shared(time - first, shared) for one, time in arrived.items()}
         self.program += self._shared(shared, shared)
         at = _loaded(call, self.engine, first + READ_LATENCY)
@@ -181,7 +182,7 @@ class _State:
         return 2 * tile_pixels(planes, self.engine) * planes + _VECTOR_FIFO
 
     def _entered(self, at: np.ndarray, start: int, call: Call) -> np.ndarray:
-        """When each vector is in a unit that takes one a cycle from `start` on; what no tile has room for is read later."""
+        """When each vector is in a unit that takes one a cycle from `start` on; what has no room comes late."""
         held = min(self._held(call), len(at))
         late = max(0, start - int(at[held - 1]))
         self.loader += late

@@ -76,7 +76,9 @@ def execute(words: np.ndarray, engine: Engine, memory: np.ndarray, behind: Memor
         command = [str(simulator), "program", "before", "after", str(behind.read_latency), str(behind.write_latency),
                    str(rate), str(behind.stall_percent), str(behind.seed)]  # fmt: skip
         try:
-            done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=_LONGEST_RUN_S, check=False)
+            done = subprocess.run(
+                command, cwd=place, capture_output=True, text=True, timeout=_LONGEST_RUN_S, check=False
+            )
         except subprocess.TimeoutExpired as error:
             raise Mismatch(f"the RTL simulation did not end in {_LONGEST_RUN_S} s", where="hw/rtl") from error
         if done.returncode:

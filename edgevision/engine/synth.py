@@ -1,4 +1,4 @@
-"""What yosys makes of the engine in SystemVerilog for a 7-series part, block by block: synthesised, not placed or routed.
+"""What yosys makes of the engine in SystemVerilog for a 7-series part, block by block; nothing is placed or routed.
 
 Results are kept in the cache, by sources, sizes and version of yosys.
 """
@@ -27,7 +27,7 @@ _LONGEST_S = 1800
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What one block takes: DSP48E1, 36-Kb block RAMs, LUTs (memories and shift registers in LUTs among them), flip-flops."""
+    """What one block takes: DSP48E1, 36-Kb block RAMs, LUTs (with memories and shift registers in them), flip-flops."""
 
     dsp: int
     bram36: float
