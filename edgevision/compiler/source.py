@@ -54,6 +54,7 @@ class KernelSource:
         if chain is None:
             return str(getattr(self.spec, "operators", ""))
         last = [] if chain.store.gelu is None else ["gelu"]
+        last += [] if chain.store.zero_points is None else ["zero points"]
         return "+".join([*(operation.name for operation in chain.operations), *last])
 
     def described(self) -> str:

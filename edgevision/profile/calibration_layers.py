@@ -28,7 +28,7 @@ class Layers:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray] = {}
         self._kinds: dict[str, str] = {}
-        self._quantised: dict[str, str] = {}
+        self._quantised: dict[tuple[str, bool], str] = {}
         self._draw = np.random.default_rng(0)
         self._input, self._count = shape, 0
 
@@ -44,7 +44,7 @@ class Layers:
         after = 0 if kernel == stride else kernel // 2
         shape = (batch, channels, *((side + before + after - kernel) // stride + 1 for side in sides))
         return self._node(
-            "Conv", [self.quantised(x), weight, bias], shape,
+            "Conv", [self.quantised(x, per_channel=depthwise), weight, bias], shape,
             group=group, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[before, before, after, after],
         )  # fmt: skip
 
@@ -119,16 +119,26 @@ class Layers:
         found = self._node("MatMul", [self.quantised(share), values], (windows, heads, tokens, depth))
         return self.reshaped(self.turned(self.quantised(found), (0, 2, 1, 3)), (windows, tokens, width // 3))
 
-    def quantised(self, x: str) -> str:
-        """`x` behind a quantiser and its inverse in an integer graph; itself in a float one."""
+    def quantised(self, x: str, *, per_channel: bool = False) -> str:
+        """`x` behind a quantiser and its inverse in an integer graph; itself in a float one.
+
+        Args:
+            per_channel: a scale for each channel, axis 1, as inputs of depthwise convolutions have.
+        """
         if not self._integer or x in self._quantised.values():
             return x
-        if x not in self._quantised:
+        key = (x, per_channel)
+        if key not in self._quantised:
             step, zero = _RANGES[self._kinds.get(x, "signed")]
-            points = [self._constant("step", step), self._constant("zero", zero, np.uint8)]
-            stored = self._node("QuantizeLinear", [x, *points], self.shapes[x])
-            self._quantised[x] = self._node("DequantizeLinear", [stored, *points], self.shapes[x])
-        return self._quantised[x]
+            count = self.shapes[x][1] if per_channel else ()
+            points = [
+                self._constant("step", np.full(count, step)),
+                self._constant("zero", np.full(count, zero), np.uint8),
+            ]
+            axis = {"axis": 1} if per_channel else {}
+            stored = self._node("QuantizeLinear", [x, *points], self.shapes[x], **axis)
+            self._quantised[key] = self._node("DequantizeLinear", [stored, *points], self.shapes[x], **axis)
+        return self._quantised[key]
 
     def model(self, output: str) -> onnx.ModelProto:
         """The graph from "x" to `output`."""

@@ -7,10 +7,8 @@ import shutil
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from helpers.tiny import tiny_network
 
 from edgevision import bundle as bundles
 from edgevision.bundle.manifest import NAME, read_manifest
@@ -18,31 +16,11 @@ from edgevision.cli.group import run
 from edgevision.files import sha256_of
 
 
-def network(path: Path, seed: int = 0) -> None:
-    draw = np.random.default_rng(seed)
-    weights = {"w": (8, 3, 3, 3), "b": (8,), "v": (10, 8), "c": (10,)}
-    nodes = [
-        helper.make_node("Conv", ["image", "w", "b"], ["x"], "stem", strides=[4, 4]),
-        helper.make_node("Relu", ["x"], ["r"], "act"),
-        helper.make_node("GlobalAveragePool", ["r"], ["p"], "pool"),
-        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
-        helper.make_node("Gemm", ["f", "v", "c"], ["logits"], "head", transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 10])],
-        [numpy_helper.from_array(draw.normal(0, 0.5, s).astype(np.float32), n) for n, s in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A w8a8 network and its bundle, made with one layer in float."""
     folder = tmp_path_factory.mktemp("reproduce")
-    network(folder / "tiny.onnx")
+    tiny_network(folder / "tiny.onnx")
     common = ["--out", str(folder / "out"), "--quiet"]
     compress = ["compress", "--model", str(folder / "tiny.onnx"), "--recipe", "w8a8", "--data", "digits"]
     assert run([*compress, "--keep-fp", "head", "--limit", "20", "--no-sensitivity", *common]) == 0
@@ -75,7 +53,7 @@ def test_the_whole_way_from_the_weights_gives_it_too(made, capsys, tmp_path):
 
 
 def test_another_file_of_that_name_is_not_taken(made, capsys, tmp_path):
-    network(tmp_path / "tiny.onnx", seed=1)
+    tiny_network(tmp_path / "tiny.onnx", seed=1)
     problem = reproduced(capsys, made / "out", "--again", "--model", str(tmp_path / "tiny.onnx"), code=2)
     assert "has changed" in problem["what"] and "--model" in problem["fix"]
 

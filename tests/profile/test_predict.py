@@ -28,7 +28,7 @@ def stream(elements: int) -> StepWork:
 def law(work: StepWork) -> float:
     """Half the peak for products, fewer as the depth falls, and 1.3 as long with a fused operation."""
     level = "L1" if work.touched <= 24 << 10 else "L2" if work.touched <= 384 << 10 else "memory"
-    depth = work.constants * work.read / max(work.written, 1) / 16
+    depth = np.sqrt(work.constants * work.read / work.written) / 2
     lost = (2 + 16 / np.sqrt(max(depth, 1))) * (1.3 if "gelu" in work.form else 1.0)
     return CALL + (lost * work.macs / MACS_PER_US if work.macs else work.touched / BYTES_PER_US[level])
 
