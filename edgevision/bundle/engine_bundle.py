@@ -51,7 +51,6 @@ from edgevision.files import refuse_overwrite
 from edgevision.resources import shipped
 from edgevision.target import Engine, Target
 
-
 #: How the parts begin whose boards the drivers know.
 ZYNQ_7000 = "xc7z"
 
