@@ -16,13 +16,10 @@ from edgevision.compress.binary_stages import stage
 from edgevision.compress.bypass import left_in_float
 from edgevision.compress.compressed import LayerSensitivity, LedgerEntry, MixedSearch
 from edgevision.compress.costs import FLOAT, StepTimes, costs
-from edgevision.compress.decompose import decompose
 from edgevision.compress.exported_graph import ExportedGraph
-from edgevision.compress.factorize import LayerChoice, plan, told
 from edgevision.compress.factorized_cost import for_integers
 from edgevision.compress.factorized_graph import Choice, as_convolutions
 from edgevision.compress.few_bits import in_four_bits
-from edgevision.compress.fine_tune import fine_tune
 from edgevision.compress.fold import fold_batch_norm
 from edgevision.compress.identity import versions
 from edgevision.compress.incubate import pruning_stage
@@ -34,12 +31,12 @@ from edgevision.compress.mixed import Search, options_of
 from edgevision.compress.onnxgraph import BINARY, WEIGHT_BINARY
 from edgevision.compress.prepare import prepare
 from edgevision.compress.quantize import quantize
-from edgevision.compress.rank_search import least_energy
 from edgevision.compress.scoring import Scoring, score, scoring_of
 from edgevision.compress.search import Outcome, hold_accuracy
 from edgevision.compress.sensitivity import Ranking, rank
 from edgevision.compress.session import predictor
 from edgevision.compress.strategy import strategy
+from edgevision.compress.taken_apart import TakenApart, taken_apart
 from edgevision.compress.trained_quantized import Training
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
@@ -98,7 +95,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.original = self.graph = onnx.ModelProto()
-        self.apart = self.tuned = Facts()
+        self.apart: TakenApart | None = None
 
     def apply_steps(self) -> None:
         """Train what the recipe trains, export the graph of that and apply the other steps to it in order."""
@@ -119,11 +116,9 @@ class Job:
         for position, step in enumerate(self.recipe.steps):
             if isinstance(step, Binarize | PruneBlocks | MixedPrecision):
                 continue
-            if isinstance(step, Factorize | Decompose):
-                self._record(str(type(step).__struct_config__.tag), self.apart, before=None)
-                continue
-            if isinstance(step, FineTune):
-                self._record("fine_tune", self.tuned, before=None)
+            if isinstance(step, Factorize | Decompose | FineTune) and self.apart is not None:
+                done = self.apart.tuned if isinstance(step, FineTune) else self.apart.factors
+                self._record(str(type(step).__struct_config__.tag), done, before=None)
                 continue
             if isinstance(step, FoldBatchNorm):
                 self._record("fold_batch_norm", facts, before=None)
@@ -188,41 +183,15 @@ class Job:
 
     def _taken_apart(self) -> Model:
         """The network with its convolutions in factors where the recipe says so; the ledger gets what was done."""
-        module = self.model.module
-        for step in self.recipe.steps:
-            if module is not None and isinstance(step, Factorize):
-                self.apart = Facts(*told(plan(module, step)))
-            elif module is not None and isinstance(step, Decompose):
-                began = time.monotonic()
-                module, choices, notes = self._decomposed(module, step)
-                change, more = told(choices, "after training")
-                self.apart = Facts(change, (*notes, *more), seconds=time.monotonic() - began)
-            elif module is not None and isinstance(step, FineTune) and self.data is not None:
-                began, teacher = time.monotonic(), self.model.module or module
-                module, change = fine_tune(
-                    module, teacher, step, self.data, self.model.name, folder=self.work.folder, seed=self.seed,
-                    progress=self.progress,
-                )  # fmt: skip
-                self.tuned = Facts(change, seconds=time.monotonic() - began)
-        return replace(self.model, module=module)
-
-    def _decomposed(
-        self, module: torch.nn.Module, step: Decompose
-    ) -> tuple[torch.nn.Module, tuple[LayerChoice, ...], tuple[str, ...]]:
-        """`module` in factors with the energy of the step, or with as little as `max_drop` allows."""
-        if step.energy != "auto":
-            return *decompose(module, step), ()
-        whole = self._torch_accuracy("whole", module)
-        self.float_accuracy = whole
-        found = least_energy(
-            module, step, lambda energy, made: self._torch_accuracy(f"{step.method} at {energy:g}", made),
-            whole - (self.max_drop or 0.0),
+        if self.model.module is None:
+            return self.model
+        self.apart = taken_apart(
+            self.model.module, self.recipe, model_name=self.model.name, data=self.data, judge=self._torch_accuracy,
+            max_drop=self.max_drop, folder=self.work.folder, seed=self.seed, progress=self.progress,
         )  # fmt: skip
-        note = (
-            f"{100 * found.energy:g} % of the energy kept, {whole:.2f} to {found.accuracy:.2f} % {self.metric}; "
-            f"{found.tried} shares tried"
-        )
-        return found.module, found.choices, (note,)
+        if self.apart.accuracy is not None:
+            self.float_accuracy = self.apart.accuracy
+        return replace(self.model, module=self.apart.module)
 
     def _torch_accuracy(self, name: str, module: torch.nn.Module) -> float:
         """Accuracy of a torch network on the test split, which admission has seen to."""
