@@ -53,6 +53,7 @@ bench-arm: $(READY)
 
 bench-fpga: $(READY)
 	python -m benchmarks.fpga --target pynq-z2
+	python -m benchmarks.fpga --target pynq-z2 --deform
 	python -m benchmarks.fpga --target ultra96 --gb-s 3
 
 # Goes on where it was stopped: networks and cases that were timed are kept.

@@ -56,4 +56,4 @@ def times() -> dict[str, float]:
     found = {name: work(codenet_header(name)) for name in CONVOLUTIONS_MS}
     left = [CONVOLUTIONS_MS[name] - found[name][0] for name in FITTED]
     per_mb, per_call = np.linalg.solve([found[name][1:] for name in FITTED], left)
-    return {name: ms + mb * per_mb + calls * per_call for name, (ms, mb, calls) in found.items()}
+    return {name: float(ms + mb * per_mb + calls * per_call) for name, (ms, mb, calls) in found.items()}

@@ -1,9 +1,12 @@
 """The models of an unrestricted deformable convolution and of the authors' accelerator, against what they published."""
 
+import json
+
 import pytest
 from helpers.engines import Z2
 
 from benchmarks.fpga import authors, deform, goals
+from benchmarks.fpga.__main__ import main
 
 
 @pytest.mark.parametrize("kind", ["full", "depthwise"])
@@ -32,3 +35,10 @@ def test_configurations_that_were_not_fitted_are_predicted():
 def test_goals_of_layers_are_met():
     ratio, hidden, peak, *networks = (row["modelled"] for row in goals.rows(Z2, 1.0))
     assert ratio <= 1.1 and hidden <= 1.1 and peak >= 0.85 and min(networks) >= 0.85
+
+
+def test_the_command_s_json_is_modelled_and_complete(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["fpga", "--deform", "--json"])
+    assert main() == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["modelled"] and all(said[part] for part in ("authors", "ours", "goals", "times", "area"))
