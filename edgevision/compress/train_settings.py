@@ -28,6 +28,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mixup, cutmix: parameter of the Beta distribution of the share two images are mixed by, or of the area one has
             in another; where both are asked for, each has half of the batches. Only where a teacher answers for what
             comes out: labels are not mixed.
+        turns: turn by none to three quarters and mirror half of the time, each of the eight equally often; for what
+            has no up, as under a microscope or from above. Pictures that are not square are turned by halves.
     """
 
     probability: float = 1.0
@@ -43,6 +45,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    turns: bool = False
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
