@@ -26,8 +26,8 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     moved = _moved(images, how, generator)
     if how.turns:
         moved = torch.stack([_turned(image, generator) for image in moved])
-    moved = recoloured(moved, how, generator)
-    return _erased(moved, how, generator) if how.erase else moved
+    changed = recoloured(moved, how, generator)
+    return _erased(changed, how, generator) if how.erase else changed
 
 
 def drawn_turn(height: int, width: int, generator: torch.Generator) -> tuple[int, bool]:

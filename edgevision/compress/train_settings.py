@@ -23,13 +23,13 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shear: largest shear, share of the side.
         brightness, contrast, saturation: largest change, share.
         flip: mirror left and right half of the time; wrong for digits and text.
-        turns: turn by none to three quarters and mirror half of the time, each of the eight equally often; for what
-            has no up, as under a microscope or from above. Pictures that are not square are turned by halves.
         crop: least share of the area that is cut out and made as large as the image (Inception's crop); 1 for none.
         erase: probability that a rectangle becomes noise (Zhong et al., Random Erasing, AAAI 2020).
         mixup, cutmix: parameter of the Beta distribution of the share two images are mixed by, or of the area one has
             in another; where both are asked for, each has half of the batches. Only where a teacher answers for what
             comes out: labels are not mixed.
+        turns: turn by none to three quarters and mirror half of the time, each of the eight equally often; for what
+            has no up, as under a microscope or from above. Pictures that are not square are turned by halves.
     """
 
     probability: float = 1.0
@@ -41,11 +41,11 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contrast: float = 0.0
     saturation: float = 0.0
     flip: bool = False
-    turns: bool = False
     crop: float = 1.0
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    turns: bool = False
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -215,8 +215,6 @@ def fitted(
 
 
 def quantized_settings(model_name: str, data: AnySet, step: TrainQuantized) -> TrainSettings:
-    """The settings a step that trains quantised uses: the network's own, with the step's epochs and rate, one size."""
+    """The settings a step that trains quantised uses: the network's own, with the step's epochs and rate."""
     settings = fitted(default_settings(model_name, data.spec), len(data.split("train")), lr=step.lr)
-    return msgspec.structs.replace(
-        settings, epochs=step.epochs, warmup_epochs=min(1.0, step.epochs / 4), sizes=(), size_epochs=0
-    )
+    return msgspec.structs.replace(settings, epochs=step.epochs, warmup_epochs=min(1.0, step.epochs / 4))

@@ -27,9 +27,9 @@ def seeded(seed=0):
         contrast=SHARES,
         saturation=SHARES,
         flip=st.booleans(),
-        turns=st.booleans(),
         crop=st.floats(0.08, 1),
         erase=st.floats(0, 1),
+        turns=st.booleans(),
     ),
     st.sampled_from([1, 3]),
 )
