@@ -60,7 +60,6 @@ def main() -> None:
     model = load_model(asked.model, weights="random", image_size=asked.image_size, classes=tuple("abc"))
     assert model.module is not None
     generator = torch.Generator().manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
     many = torch.rand((8, *model.input.shape[1:]), generator=generator) * 2 - 1
     model.module.train()
     for _ in range(20):  # batch norms with statistics, else all scales are tiny

@@ -43,6 +43,8 @@ def train(
     epochs: int | None = None,
     batch: int | None = None,
     lr: float | None = None,
+    turns: bool = False,
+    with_validation: bool = False,
     image_size: int | None = None,
     recipe: str | None = None,
     weights: Path | None = None,
@@ -62,6 +64,8 @@ def train(
         batch: images of one step, over all processes; without it 32 (digits), 16 (images with boxes) or
             64, or all images if they are fewer.
         lr: highest learning rate; without it, what suits the model and goes with the square root of the batch.
+        turns: also turn by quarters and mirror training images, for what has no up.
+        with_validation: also train on the validation images of data with boxes that has a validation split.
         image_size: height and width in pixels; without it, what suits the data, or a detector's published size.
         recipe: one that changes the network before it is trained, such as "tensor-r4"; what else it does is for
             `compress`.
@@ -82,6 +86,7 @@ def train(
     from edgevision.compress.train import train as run
     from edgevision.compress.train_settings import default_settings, fitted
     from edgevision.data import open_set
+    from edgevision.data.detection import DetectionSet
     from edgevision.data.metric import field_of
     from edgevision.errors import UsageError
     from edgevision.files import refuse_overwrite
@@ -114,9 +119,21 @@ def train(
     )
     if network.preprocessing != images.preprocessing:
         images = open_set(data, network.preprocessing, progress=progress)
+    if with_validation:
+        if not isinstance(images, DetectionSet):
+            raise UsageError(
+                f"'{data}' has no validation images",
+                fix="leave out --with-validation, or give --data with boxes and such a split",
+            )
+        images = images.trained_on_validation()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = fitted(default_settings(name, data), len(images.split("train")), processes=world, batch=batch, lr=lr)
-    settings = msgspec.structs.replace(settings, epochs=epochs or settings.epochs, threads=threads or settings.threads)
+    settings = msgspec.structs.replace(
+        settings,
+        epochs=epochs or settings.epochs,
+        threads=threads or settings.threads,
+        augmentation=msgspec.structs.replace(settings.augmentation, turns=turns),
+    )
     if network.module is None:
         raise TypeError("a network of the zoo has a torch module")
     done = run(
@@ -125,6 +142,7 @@ def train(
     )  # fmt: skip
     detail: dict[str, str | int | float] = {"data": images.spec, "data_sha256": images.sha256, "seed": seed}
     detail |= {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
+    detail |= {"turns": int(turns), "with_validation": int(with_validation)}
     if form:
         detail[FORM] = form
     if done.accuracy:

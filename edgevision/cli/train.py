@@ -30,6 +30,8 @@ from edgevision.cli.console import duration
     type=click.FloatRange(0, min_open=True),
     help="Highest learning rate.  [default: suits the model, and grows with the square root of the batch]",
 )
+@click.option("--turns", is_flag=True, help="Turn and mirror training images every way; for what has no up.")
+@click.option("--with-validation", is_flag=True, help="Train on the validation images too, where boxes come with such.")
 @click.option("--image-size", type=click.IntRange(1), help="Height and width in pixels.  [default: suits the data]")
 @click.option(
     "--recipe", help="One that changes the network before training, such as tensor-r4; compress takes it too."
@@ -43,6 +45,8 @@ def command(
     epochs: int | None,
     batch: int | None,
     lr: float | None,
+    turns: bool,
+    with_validation: bool,
     image_size: int | None,
     recipe: str | None,
     weights: Path | None,
@@ -57,7 +61,8 @@ def command(
     with console.progress() as progress:
         trained = api.train(
             model, data, out=settings.out, epochs=epochs, batch=batch, lr=lr,
-            image_size=image_size, recipe=recipe, weights=weights, seed=settings.seed,
+            turns=turns, with_validation=with_validation, image_size=image_size, recipe=recipe,
+            weights=weights, seed=settings.seed,
             threads=settings.given_threads, resume=settings.resume, overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
     if not first:

@@ -21,7 +21,21 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         how: which changes, and how large.
         generator: every random number comes from it, so a seed repeats a run.
     """
-    return recoloured(_moved(images, how, generator), how, generator)
+    moved = _moved(images, how, generator)
+    if how.turns:
+        moved = torch.stack([_turned(image, generator) for image in moved])
+    return recoloured(moved, how, generator)
+
+
+def drawn_turn(height: int, width: int, generator: torch.Generator) -> tuple[int, bool]:
+    """Quarter turns, 0 to 3 or 0 and 2 where the picture is not square, and whether it is mirrored before."""
+    quarters, mirrored = torch.randint(4, (2,), generator=generator).tolist()
+    return (quarters if height == width else quarters // 2 * 2), mirrored >= 2
+
+
+def _turned(image: Tensor, generator: torch.Generator) -> Tensor:
+    quarters, mirrored = drawn_turn(image.shape[-2], image.shape[-1], generator)
+    return torch.rot90(image.flip(-1) if mirrored else image, quarters, (-2, -1))
 
 
 def _moved(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from edgevision.compress.augment import recoloured
+from edgevision.compress.augment import drawn_turn, recoloured
 from edgevision.compress.train_settings import Augmentation
 from edgevision.data.detection import Objects
 from edgevision.data.letterbox import Letterbox
@@ -34,7 +34,7 @@ def check_box_augmentation(how: Augmentation) -> None:
 def augment_with_boxes(
     image: np.ndarray, objects: Objects, how: Augmentation, generator: torch.Generator
 ) -> tuple[np.ndarray, Objects]:
-    """Flip, scale, shift and recolour an image; its objects follow.
+    """Flip, turn, scale, shift and recolour an image; its objects follow.
 
     The image is scaled about its centre and shifted inside a frame of its own size: what leaves the frame is cut off,
     what stays empty gets the mean colour of the image. Objects whose centre leaves are dropped, others clipped.
@@ -57,6 +57,9 @@ def augment_with_boxes(
         image, objects = placed(image, objects, scale, across, down)
     if how.flip and draws[3] < 0.5:
         image, objects = flipped(image, objects)
+    if how.turns:
+        quarters, mirrored = drawn_turn(image.shape[0], image.shape[1], generator)
+        image, objects = turned(*(flipped(image, objects) if mirrored else (image, objects)), quarters)
     if how.brightness or how.contrast or how.saturation:
         image = _recoloured(image, how, generator)
     return image, clipped(objects, image.shape[1], image.shape[0])
@@ -68,6 +71,16 @@ def flipped(image: np.ndarray, objects: Objects) -> tuple[np.ndarray, Objects]:
     width = np.float32(image.shape[1])
     boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
     return np.ascontiguousarray(image[:, ::-1]), Objects(boxes, objects.classes, objects.difficult)
+
+
+def turned(image: np.ndarray, objects: Objects, quarters: int) -> tuple[np.ndarray, Objects]:
+    """Turn against the clock by quarters; height and width change places with each."""
+    for _ in range(quarters):
+        x1, y1, x2, y2 = objects.boxes.T
+        width = np.float32(image.shape[1])
+        image = np.rot90(image)
+        objects = Objects(np.stack([y1, width - x2, y2, width - x1], axis=1), objects.classes, objects.difficult)
+    return np.ascontiguousarray(image), objects
 
 
 def placed(image: np.ndarray, objects: Objects, scale: float, across: float, down: float) -> tuple[np.ndarray, Objects]:

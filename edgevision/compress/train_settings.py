@@ -23,6 +23,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shear: largest shear, share of the side.
         brightness, contrast, saturation: largest change, share.
         flip: mirror left and right half of the time; wrong for digits and text.
+        turns: turn by none to three quarters and mirror half of the time, each of the eight equally often; for what
+            has no up, as under a microscope or from above. Pictures that are not square are turned by halves.
     """
 
     probability: float = 1.0
@@ -34,6 +36,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contrast: float = 0.0
     saturation: float = 0.0
     flip: bool = False
+    turns: bool = False
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -142,6 +143,22 @@ class DetectionSet:
             UsageError: the set has no such split.
         """
         return named_split(self.splits, name, self.spec)
+
+    def trained_on_validation(self) -> DetectionSet:
+        """The same set with its validation images among the train images, after them; VOC calls that trainval.
+
+        Raises:
+            UsageError: it has no validation images, or nothing to train on.
+        """
+        train, validation = self.split("train"), self.split("validation")
+        joined = replace(train, indices=np.concatenate([train.indices, validation.indices]))
+        rest = {name: split for name, split in self.splits.items() if name != "validation"}
+        return replace(
+            self,
+            sha256=hashlib.sha256(f"{self.sha256} train+validation".encode()).hexdigest(),
+            splits={**rest, "train": joined},
+            notes=(*self.notes, f"trained on {len(train):,} train and {len(validation):,} validation images"),
+        )
 
 
 def make_detection_splits(

@@ -6,11 +6,14 @@ import json
 
 import onnx
 import pytest
+from helpers.detections import voc, voc_object, voc_xml
 from helpers.finders import SIDE, small_detector
+from helpers.images import write_folder
 
 from edgevision.api.subject import side_for
 from edgevision.cli.group import run
 from edgevision.graph.export import export
+from edgevision.zoo.weights import read_checkpoint
 
 RANDOM = ("compress", "--recipe", "fp32", "--random-weights")
 
@@ -78,11 +81,28 @@ def test_detectors_take_their_published_side_but_of_shapes(model, data, asked, s
     assert side_for(model, data, asked) == side
 
 
+def test_a_detector_is_trained_on_turned_and_on_validation_images(tmp_path, capsys):
+    names = ("a", "b", "c", "d")
+    lists = {"train": ["a"], "val": ["b", "c"], "test": ["d"]}
+    files = voc({name: voc_xml(voc_object("cat", (2, 3, 6, 5))) for name in names}, lists)
+    data = f"voc:{write_folder(tmp_path / 'voc', files)}"
+    command = ["train", "--model", "codenet_a", "--data", data, "--epochs", "1", "--image-size", "64", "--quiet"]
+    assert run([*command, "--out", str(tmp_path / "one")]) == 2
+    assert "at least 2" in capsys.readouterr().err
+    assert run([*command, "--turns", "--with-validation", "--out", str(tmp_path / "three")]) == 0
+    (weights,) = (tmp_path / "three/weights").glob("*.safetensors")
+    meta = read_checkpoint(weights).meta
+    assert meta is not None
+    detail = meta.detail
+    assert (detail["batch"], detail["turns"], detail["with_validation"]) == (3, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         (["train", "--model", "codenet_a", "--data", "digits"], "finds objects"),
         (["train", "--model", "cas_vit", "--data", "shapes"], "names images"),
+        (["train", "--model", "cas_vit", "--data", "digits", "--with-validation"], "no validation images"),
         ([*RANDOM, "--model", "codenet", "--data", "digits"], "finds objects"),
         ([*RANDOM, "--model", "resnet18", "--data", "shapes"], "names images"),
     ],

@@ -27,6 +27,7 @@ def seeded(seed=0):
         contrast=SHARES,
         saturation=SHARES,
         flip=st.booleans(),
+        turns=st.booleans(),
     ),
     st.sampled_from([1, 3]),
 )
@@ -51,6 +52,14 @@ def test_flip_mirrors_half_of_the_images():
     mirrored = (changed - images.flip(-1)).abs().amax((1, 2, 3)) < 1e-5
     same = (changed - images).abs().amax((1, 2, 3)) < 1e-5
     assert bool((mirrored | same).all()) and 70 < int(mirrored.sum()) < 130
+
+
+@pytest.mark.parametrize(("side", "ways"), [(6, 8), (5, 4)])
+def test_pictures_are_turned_every_way_that_keeps_their_shape(side, ways):
+    image = torch.rand(1, 3, 6, side, generator=seeded())
+    changed = augment(image.expand(200, -1, -1, -1), Augmentation(turns=True), seeded())
+    seen, counts = torch.unique(changed.flatten(1), dim=0, return_counts=True)
+    assert len(seen) == ways and int(counts.min()) > 200 / ways / 2.5
 
 
 def test_a_shift_moves_by_at_most_its_share():

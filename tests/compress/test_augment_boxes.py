@@ -4,7 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgevision.compress.augment_boxes import augment_with_boxes, check_box_augmentation, clipped, flipped, placed
+from edgevision.compress.augment_boxes import (
+    augment_with_boxes,
+    check_box_augmentation,
+    clipped,
+    flipped,
+    placed,
+    turned,
+)
 from edgevision.compress.train_settings import Augmentation
 from edgevision.data.detection import Objects
 from edgevision.errors import UsageError
@@ -21,6 +28,7 @@ AUGMENTATIONS = st.builds(
     contrast=SHARES,
     saturation=SHARES,
     flip=st.booleans(),
+    turns=st.booleans(),
 )
 PLACES = st.tuples(st.floats(-5, WIDTH + 5, width=32), st.floats(-5, WIDTH + 5, width=32))
 
@@ -70,6 +78,26 @@ def test_half_of_the_images_are_flipped():
     mirrored = [np.array_equal(one, image[:, ::-1]) for one in changed]
     assert 70 < sum(mirrored) < 130
     assert all(np.array_equal(one, image) for one, other in zip(changed, mirrored, strict=True) if not other)
+
+
+@given(st.integers(0, 3), st.booleans())
+def test_a_turned_box_is_around_the_same_pixels(quarters, mirrored):
+    image = np.zeros((24, 40, 3), np.uint8)
+    image[3:9, 21:35] = 255
+    given = (image, Objects.of([[21, 3, 35, 9]], [2]))
+    changed, objects = turned(*(flipped(*given) if mirrored else given), quarters)
+    assert changed.shape == ((40, 24, 3) if quarters % 2 else image.shape)
+    (x1, y1, x2, y2), bright = objects.boxes[0].astype(int), changed[..., 0] > 0
+    assert bright[y1:y2, x1:x2].all() and bright.sum() == (y2 - y1) * (x2 - x1) == 6 * 14
+
+
+@pytest.mark.parametrize(("shape", "ways"), [((8, 8, 3), 8), ((8, 12, 3), 4)])
+def test_every_turn_that_keeps_the_shape_is_drawn(shape, ways):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    drawn = [augment_with_boxes(image, Objects.of([], []), Augmentation(turns=True), seeded(i))[0] for i in range(200)]
+    counts = np.unique([one.tobytes() for one in drawn], return_counts=True)[1]
+    assert all(one.shape == shape for one in drawn)
+    assert len(counts) == ways and counts.min() > 200 / ways / 2.5
 
 
 @settings(max_examples=60, deadline=None)

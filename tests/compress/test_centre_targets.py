@@ -129,10 +129,23 @@ def test_another_class_in_the_cell_is_found_with_the_smaller_box():
     assert found.tolist() == [[18, 18, 23, 23]] * 2 and labels.tolist() == [0, 1]
 
 
+def test_cells_beside_a_centre_ask_for_the_same_box_and_a_centre_comes_first():
+    these = Objects.of([[0, 0, 20, 20], [14, 8, 18, 12], [36, 36, 40, 40]], [0, 1, 0])
+    targets = centre_targets([these], 2, (10, 10), beside=0.25)
+    weights, offsets, sizes = (each[0].numpy() for each in (targets.weights, targets.offsets, targets.sizes))
+    assert np.argwhere(weights == 1).tolist() == [[2, 2], [2, 4], [9, 9]]
+    assert set(np.unique(weights)) == {0, 0.25, 1} and (weights > 0).sum() == 3 * 5 + 4
+    # The column between the first two belongs to the smaller one.
+    owners = {(2.5, 2.5): (5, {1, 2}), (4.0, 2.5): (1, {3, 4, 5}), (9.5, 9.5): (1, {8, 9})}
+    for row, column in np.argwhere(weights > 0):
+        side, columns = owners[tuple(offsets[:, row, column] + (column, row))]
+        assert sizes[:, row, column].tolist() == [side, side] and column in columns
+
+
 def test_difficult_objects_are_neither_objects_nor_background():
     these = Objects.of([[5, 8, 14, 17], [0, 0, 40, 40]], [0, 1], [True, False])
     targets = centre_targets([these], 2, (10, 10))
-    assert not targets.heat[0, 0].any() and targets.objects == 1 and int(targets.centres.sum()) == 1
+    assert not targets.heat[0, 0].any() and targets.objects == 1 and int((targets.weights == 1).sum()) == 1
     expected = np.ones((10, 10), bool)
     expected[2:5, 1:4] = False
     np.testing.assert_array_equal(targets.counted[0, 0].numpy(), expected)

@@ -139,3 +139,13 @@ def test_a_crop_is_refused(tmp_path):
     path = write_folder(tmp_path, voc(ANNOTATIONS, LISTS) | {"x.png": jpeg()})
     with pytest.raises(UsageError, match="keeps the whole image"):
         open_detections(f"voc:{path}", Preprocessing(height=8, width=8, resize_short=10))
+
+
+def test_validation_images_can_be_trained_on(tmp_path):
+    data = open_detections(f"voc:{write_folder(tmp_path, voc(ANNOTATIONS, LISTS))}")
+    joined = data.trained_on_validation()
+    assert stems(joined, "train") == [*stems(data, "train"), *stems(data, "validation")]
+    assert "validation" not in joined.splits and joined.sha256 != data.sha256
+    assert stems(joined, "test") == stems(data, "test") and stems(joined, "calibration") == stems(data, "calibration")
+    with pytest.raises(UsageError, match="no 'validation' split"):
+        joined.trained_on_validation()

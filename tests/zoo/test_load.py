@@ -14,8 +14,8 @@ def test_every_name_loads_with_random_weights(name):
     model = load_model(name, weights="random", classes=("a", "b"), image_size=32)
     assert model.provenance.origin == "random"
     # A detector has an output for each cell of four pixels: two classes, two sizes, two offsets.
-    expected = (1, 2) if model.metric == "top-1" else (1, 2 + 4, 8, 8)
-    assert model.module(torch.zeros(model.input.shape)).shape == expected
+    expected = {"top-1": (1, 2), "AP50": (1, 2 + 4, 8, 8), "fit": (1, 2, 32, 32)}
+    assert model.module(torch.zeros(model.input.shape)).shape == expected[model.metric]
     assert model.module(torch.rand(model.input.shape)).isfinite().all()
 
 
