@@ -151,11 +151,11 @@ def deploy(
     name = compressed.folder.name
     place = workspace.bundle(f"{name}-static" if static else name, target)
     refuse_overwrite(place, overwrite=overwrite)
-    graph = compressed.graph()
-    network = engines.network_for(graph, chosen)
+    # What the board needs follows from the graph only where there is an engine; others are asked before it is read.
+    network = engines.network_for(compressed.graph(), chosen) if chosen.engine is not None else None
     if network is not None:
         return _deploy_engine(
-            network, graph, compressed.info, chosen, place, name=name, run=run, device=device, bitstream=bitstream,
+            network, compressed.info, chosen, place, name=name, run=run, device=device, bitstream=bitstream,
             static=static, overwrite=overwrite, timeout=timeout, tune=tune, progress=progress,
         )  # fmt: skip
     if bitstream is not None:
@@ -170,9 +170,23 @@ def deploy(
         where.ready(chosen, static=static, need_bytes=compressed.onnx_path.stat().st_size)
         progress("device", 1, 1, where.name)
     tuner = None if tune is None else tuner_for(device, chosen, minutes=tune, timeout=timeout)
+<<<<<<< HEAD
     made = build(
         compressed, chosen, place, static=static, tuner=tuner, tune_minutes=tune, overwrite=overwrite, progress=progress
     )
+=======
+    graph = compressed.graph()
+    program = compiler.compile_graph(graph, chosen, tuner=tuner, progress=progress)
+    origin = _origin(compressed.info)
+    images = _images(compressed.info)
+    progress("golden vectors", 0, 1)
+    expected = _expected(graph, program, images)
+    progress("golden vectors", 1, 1)
+    golden = [(images[i : i + 1], expected[i : i + 1]) for i in range(len(images))]
+    progress("link", 0, 1)
+    made = bundles.write(program, origin, place, golden=golden, static=static, overwrite=overwrite)
+    progress("link", 1, 1)
+>>>>>>> fpga
     engine = engines.engine_check(graph, chosen)
     if where is None:
         return Deployed(made, name, engine=engine)
@@ -248,7 +262,7 @@ def verify(
 
 
 def _deploy_engine(
-    network: IntegerNetwork, graph: onnx.ModelProto, info: CompressedInfo, target: Target, place: Path, *, name: str,
+    network: IntegerNetwork, info: CompressedInfo, target: Target, place: Path, *, name: str,
     run: bool, device: str | None, bitstream: Path | None, static: bool, overwrite: bool, timeout: float,
     tune: float | None, progress: Progress,
 ) -> Deployed:  # fmt: skip
@@ -270,7 +284,7 @@ def _deploy_engine(
         network, target, _origin(info), _images(info), place, bitstream=bitstream, static=static, overwrite=overwrite
     )
     progress("engine program", 1, 1)
-    engine = engines.engine_check(graph, target)
+    engine = engines.network_check(network, target)
     if where is None:
         return Deployed(made, name, engine=engine)
     progress("run", 0, 1, where.name)

@@ -58,8 +58,6 @@ def network_for(graph: onnx.ModelProto, target: Target) -> IntegerNetwork | None
 
 def engine_check(graph: onnx.ModelProto, target: Target) -> EngineCheck | None:
     """Look at a graph before anything is built; None where the target has no engine."""
-    from edgevision.engine.figures import figures, share_of
-    from edgevision.engine.hardware import checked
     from edgevision.engine.offload import offload
 
     if target.engine is None:
@@ -67,22 +65,29 @@ def engine_check(graph: onnx.ModelProto, target: Target) -> EngineCheck | None:
     try:
         network = network_for(graph, target)
         if network is None:
-            found = offload(graph, target)
-            shares = {layer.name: layer.macs for layer in found.layers}
-            return EngineCheck(
-                None, offload=found, on_processor=(("everything", 1.0),) if shares or found.others else ()
-            )
-        engine = checked(target.engine, f"[engine] of target '{target.name}'")
-        try:
-            modelled, calls = figures(network, engine)
-        except Unsupported as error:
-            names = [
-                layer.name for layer in network.header.layers if any(f"'{layer.name}'" in r for r in error.reasons)
-            ]
-            shares_of = tuple((name, share_of([name], network.header)) for name in names)
-            return EngineCheck(None, on_processor=shares_of, problems=(too_large(error, target),))
+            return EngineCheck(None, offload=offload(graph, target), on_processor=(("everything", 1.0),))
+        return network_check(network, target)
     except EdgeVisionError as error:
         return EngineCheck(None, problems=(error,))
+
+
+def network_check(network: IntegerNetwork, target: Target) -> EngineCheck:
+    """What the engine of `target` would do with a network of its integers.
+
+    Raises:
+        UsageError: the engine cannot be built with the sizes the target gives.
+    """
+    from edgevision.engine.figures import figures, share_of
+    from edgevision.engine.hardware import checked
+
+    assert target.engine is not None
+    engine = checked(target.engine, f"[engine] of target '{target.name}'")
+    try:
+        modelled, calls = figures(network, engine)
+    except Unsupported as error:
+        names = [layer.name for layer in network.header.layers if any(f"'{layer.name}'" in r for r in error.reasons)]
+        shares = tuple((name, share_of([name], network.header)) for name in names)
+        return EngineCheck(None, on_processor=shares, problems=(too_large(error, target),))
     return EngineCheck(modelled, tuple(calls), on_processor=tuple((name, 0.0) for name in ON_PROCESSOR))
 
 
