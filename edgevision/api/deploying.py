@@ -170,24 +170,10 @@ def deploy(
         where.ready(chosen, static=static, need_bytes=compressed.onnx_path.stat().st_size)
         progress("device", 1, 1, where.name)
     tuner = None if tune is None else tuner_for(device, chosen, minutes=tune, timeout=timeout)
-<<<<<<< HEAD
     made = build(
         compressed, chosen, place, static=static, tuner=tuner, tune_minutes=tune, overwrite=overwrite, progress=progress
     )
-=======
-    graph = compressed.graph()
-    program = compiler.compile_graph(graph, chosen, tuner=tuner, progress=progress)
-    origin = _origin(compressed.info)
-    images = _images(compressed.info)
-    progress("golden vectors", 0, 1)
-    expected = _expected(graph, program, images)
-    progress("golden vectors", 1, 1)
-    golden = [(images[i : i + 1], expected[i : i + 1]) for i in range(len(images))]
-    progress("link", 0, 1)
-    made = bundles.write(program, origin, place, golden=golden, static=static, overwrite=overwrite)
-    progress("link", 1, 1)
->>>>>>> fpga
-    engine = engines.engine_check(graph, chosen)
+    engine = engines.engine_check(compressed.graph(), chosen)
     if where is None:
         return Deployed(made, name, engine=engine)
     progress("run", 0, 1, where.name)

@@ -208,11 +208,7 @@ def _bitstream_files(path: Path | None, engine: Engine) -> tuple[dict[str, bytes
         return {}, Bitfile()
     if not engine.part.startswith(ZYNQ_7000):
         raise Unsupported(
-<<<<<<< HEAD
-            f"expected a part {ZYNQ_7000}..., got {engine.part}: block design, reset and manager are a Zynq-7000's",
-=======
             f"expected a part {ZYNQ_7000}..., got {engine.part}: the drivers know the boards of a Zynq-7000",
->>>>>>> fpga
             where=str(path), fix="leave --bitstream out; the bundle runs on the simulation: --device csim",
         )  # fmt: skip
     described = path.with_suffix(".hwh")
