@@ -86,7 +86,8 @@ def _counted(block: str, sizes: dict[str, int]) -> tuple[int, float]:
         return lanes * sizes["COLUMNS"] // 2, weights + block_rams(8 * lanes, 2 * _power(sizes["MAX_GROUPS"]))
     if block == "3x3":
         line = sizes["LINE_ROWS"] * block_rams(8 * lanes, sizes["LINE_VECTORS"])
-        return 3 * lanes, line + block_rams(3 * 8 * lanes, _power(3 * sizes["MAX_PLANES"]))
+        # Four multiply for addresses.
+        return 3 * lanes + 4, line + block_rams(3 * 8 * lanes, _power(3 * sizes["MAX_PLANES"]))
     if block.endswith("scale"):
         rows = _power(sizes["MAX_PLANES"]) * lanes // sizes["SCALE_LANES"]
         return sizes["SCALE_LANES"], 2 * block_rams(16 * sizes["SCALE_LANES"], rows)
