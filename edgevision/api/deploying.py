@@ -34,6 +34,7 @@ class Checked:
         coverage: operators, shares of the MACs and memory; None when the graph cannot even be read.
         problems: every reason why it would not compile or fit, as the errors `deploy` would raise.
         engine: what the target's engine would do with it, modelled; None where there is none.
+        predicted_ms: modelled latency; None where the target was not calibrated, or nothing would be built.
     """
 
     artefact: str
@@ -41,6 +42,7 @@ class Checked:
     coverage: Coverage | None
     problems: tuple[EdgeVisionError, ...]
     engine: EngineCheck | None = None
+    predicted_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def check(
     target: str = "host",
     *,
     image_size: int | None = None,
+    threads: int = 1,
     out: Path | str = DEFAULT_OUT,
 ) -> Checked:
     """Say whether a network will compile for a target and fit it, every reason at once; nothing is built.
@@ -76,12 +79,15 @@ def check(
             or `.pt2` exported program.
         target: a name of `edgevision list targets`.
         image_size: height and width where an `.onnx` file leaves them free.
+        threads: the latency is predicted for, where the target was calibrated with as many.
 
     Raises:
         UsageError: no such artefact or target.
     """
     from edgevision import compiler
     from edgevision.api.engines import engine_check
+    from edgevision.profile import calibration
+    from edgevision.profile.work import works_before
 
     chosen = _target(target)
     name, graph = _graph(artefact, Workspace(Path(out)), image_size)
@@ -96,7 +102,9 @@ def check(
     need, have = coverage.weight_bytes + coverage.activation_bytes, chosen.memory.ram_mib
     if have is not None and need > have << 20:
         problems.append(DoesNotFit(f"needs at least {need >> 20} MiB of memory, {target} has {have} MiB", where=name))
-    return Checked(name, chosen, coverage, tuple(problems), engine)
+    model = None if problems else calibration.known(chosen, threads)
+    predicted = None if model is None else model.whole_ms(model.predictor().predict(works_before(graph, chosen)))
+    return Checked(name, chosen, coverage, tuple(problems), engine, predicted)
 
 
 def deploy(

@@ -25,7 +25,7 @@ def command(settings: options.Settings, artefact: str | None, target: str, image
     if artefact is None:
         artefact = str(settings.workspace.find_compressed(None))
         console.note(f"checking {artefact}")
-    found = api.check(artefact, target, image_size=image_size, out=settings.out)
+    found = api.check(artefact, target, image_size=image_size, threads=settings.threads, out=settings.out)
     coverage = found.coverage
     if coverage:
         rows = [(o.op, kind, str(o.count), words.count(o.macs) if o.macs else "–")
@@ -37,6 +37,9 @@ def command(settings: options.Settings, artefact: str | None, target: str, image
         )
     if found.engine:
         engine.tell(console, found.engine, target)
+    if found.predicted_ms is not None:
+        threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
+        console.say(f"About {words.milliseconds(found.predicted_ms)} ms an image on {threads} (modelled).")
     for problem in found.problems:
         console.error(problem, as_result=False)
     console.say("It will not be built." if found.problems else "It compiles and fits.")
@@ -53,6 +56,7 @@ def command(settings: options.Settings, artefact: str | None, target: str, image
             "weight_bytes": coverage.weight_bytes if coverage else None,
             "activation_bytes": coverage.activation_bytes if coverage else None,
             "engine": engine.as_dict(found.engine),
+            "predicted_ms": found.predicted_ms,
         }
     )
     return found.problems[0].exit_code if found.problems else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edgevision.compiler.coverage import Coverage, coverage, refusals
-from edgevision.compiler.program import Program
+from edgevision.compiler.program import PlanStep, Program, Tensor
 from edgevision.compress.factorized_cost import for_floats
 from edgevision.compress.factorized_graph import as_convolutions
 from edgevision.errors import Unsupported
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgevision.compiler.tuning import Tuner
     from edgevision.graph.ir import Graph
 
-__all__ = ["Coverage", "Program", "check", "compile_graph"]
+__all__ = ["Coverage", "Program", "check", "compile_graph", "outline"]
 
 
 def check(model: onnx.ModelProto, target: Target) -> Coverage:
@@ -45,6 +45,23 @@ def check(model: onnx.ModelProto, target: Target) -> Coverage:
     except Unsupported as error:
         return replace(found, unsupported=error.reasons)
     return found
+
+
+def outline(model: onnx.ModelProto, target: Target) -> tuple[tuple[PlanStep, tuple[Tensor, ...]], ...]:
+    """The steps a build would have, each with its tensors, whose offsets are only names; no kernel is compiled.
+
+    Raises:
+        Unsupported: operators that cannot be compiled, each with its reason.
+    """
+    builder = _lowered(_prepared(model), target, silent)
+    steps = []
+    for call in builder.calls:
+        touched = [(storage, builder.storages[storage]) for storage in call.storages]
+        tensors = tuple(Tensor(made.place, index, (made.elements,), made.dtype) for index, made in touched)
+        fused = builder.kernels[call.kernel].operations
+        step = PlanStep(call.kernel, call.storages, call.label, call.family, call.macs, call.integer, fused)
+        steps.append((step, tensors))
+    return tuple(steps)
 
 
 def compile_graph(

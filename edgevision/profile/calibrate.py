@@ -63,6 +63,8 @@ def calibrate(
         DeviceError: it cannot be reached, or its clock fell each time a network was timed.
         UsageError: `path` holds something else.
     """
+    if device.name.startswith("qemu"):
+        raise _emulates(device)
     kernels, found = generators(), _begun(device, target, path, threads, overwrite=overwrite)
     wanted = [(f"{name} {kind}", make, kind == "int8") for name, make in networks.items() for kind in ("fp32", "int8")]
     for done, (name, make, integer) in enumerate(wanted):
@@ -107,10 +109,7 @@ def _timed(name: str, kernels: str, device: Device, folder: Path, threads: int) 
     device.push(folder)
     once = device.profile(LEAST_RUNS, warmup=2, threads=threads)
     if once.timing != "measured":
-        raise Unsupported(
-            f"the device '{device.name}' emulates its target: nothing about the target's speed can be learnt there",
-            fix="calibrate on the board itself: --device ssh:user@host",
-        )
+        raise _emulates(device)
     runs = math.ceil(ROUND_SECONDS * 1e9 / max(min(once.run_ns), 1))
     runs = min(max(runs, LEAST_RUNS), MOST_RUNS)
     for _ in range(TRIES):
@@ -134,4 +133,11 @@ def _timed(name: str, kernels: str, device: Device, folder: Path, threads: int) 
         tuple(
             TimedStep(work, max(float(np.quantile(ns, LOW)) / 1e3, 1e-3)) for work, ns in zip(works, steps, strict=True)
         ),
+    )
+
+
+def _emulates(device: Device) -> Unsupported:
+    return Unsupported(
+        f"the device '{device.name}' emulates its target: nothing about the target's speed can be learnt there",
+        fix="calibrate on the board itself: --device ssh:user@host",
     )

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    import onnx
+
     from edgevision.bundle import Bundle
+    from edgevision.target import Target
 
 
 class StepWork(msgspec.Struct, frozen=True):
@@ -96,6 +99,20 @@ def works_of(bundle: Bundle) -> tuple[StepWork, ...]:
     return tuple(
         work_of(step.label, step.family, step.operations, integer=step.integer, macs=step.macs, tensors=touched)
         for step, touched in zip(described, tensors, strict=True)
+    )
+
+
+def works_before(model: onnx.ModelProto, target: Target) -> tuple[StepWork, ...]:
+    """The work of every step a network would have on a target; nothing is built.
+
+    Raises:
+        Unsupported: it cannot be compiled.
+    """
+    from edgevision.compiler import outline
+
+    return tuple(
+        work_of(step.label, step.family, step.operations, integer=step.integer, macs=step.macs, tensors=tensors)
+        for step, tensors in outline(model, target)
     )
 
 

@@ -45,6 +45,10 @@ def test_a_calibrated_device_is_predicted_and_the_report_shows_it(out, tmp_path,
     assert 0.02 < engine["predicted_ms"] / engine["latency"]["median"]["value"] < 50
     assert all(step["predicted_us"] > 0 for step in engine["steps"])
 
+    # What is known before anything is built is the same.
+    assert run(["check", "--target", "host", "--out", str(out), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["predicted_ms"] == pytest.approx(engine["predicted_ms"])
+
     assert run(["report", "--out", str(out), "--quiet", "--overwrite"]) == 0
     assert 'class="chart model"' in (out / "report/report.html").read_text()
 
