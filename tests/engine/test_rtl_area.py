@@ -2,7 +2,7 @@
 
 import pytest
 from helpers.engines import SMALL, Z2
-from helpers.tools import require_tools
+from helpers.tools import need
 
 from edgevision.engine.rtlarea import estimate, recorded, use_of_rtl
 from edgevision.engine.synth import blocks_of, synthesised
@@ -20,7 +20,7 @@ def test_runs_that_were_held_out_are_predicted(run):
 
 
 def test_the_record_is_what_yosys_makes_of_these_sources():
-    require_tools("yosys")
+    need("yosys")
     (block,) = (one for one in blocks_of(SMALL) if one.name == "collect")
     (recorded_one,) = (run for run in recorded().runs if (run.block, run.sizes) == (block.name, block.parameters))
     counts = synthesised(block)
