@@ -60,13 +60,18 @@ def correct(graph: onnx.GraphProto, shifts: Mapping[str, np.ndarray]) -> list[st
         old = holder.input[place] if place < len(holder.input) else ""
         bias = index.array(old) if old else np.zeros(shift.shape, np.float32)
         corrected = (bias.astype(np.float64) + shift / attribute(node, "beta", 1.0)).astype(np.float32)
-        name = f"{node.name}.corrected_bias"
+        name = corrected_bias(node.name)
         graph.initializer.append(numpy_helper.from_array(corrected, name))
         if place < len(holder.input):
             holder.input[place] = name
         else:
             holder.input.append(name)
     return without
+
+
+def corrected_bias(layer: str) -> str:
+    """Name of the constant that `correct` makes for a layer."""
+    return f"{layer}.corrected_bias"
 
 
 def bias_of(node: onnx.NodeProto, index: Index) -> tuple[onnx.NodeProto, int] | None:

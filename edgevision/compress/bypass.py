@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgevision.compress.bias_correction import corrected_bias
 from edgevision.compress.layers import MOVES, refuse_unknown, weight_of
 from edgevision.compress.onnxgraph import Index, attribute, copy_of, finished, prune, redirect, sort_nodes
 
@@ -80,6 +81,12 @@ def left_in_float(quantised: onnx.ModelProto, original: onnx.ModelProto, names: 
         for slot, array in _own_constants(name, original).items():
             graph.initializer.append(numpy_helper.from_array(array, f"{name}.float.{slot}"))
             node.input[slot] = f"{name}.float.{slot}"
+        for holder, slot, before in _uncorrected(graph, name, original):
+            if before is None:
+                del holder.input[slot]
+            else:
+                graph.initializer.append(numpy_helper.from_array(before, f"{name}.float.bias"))
+                holder.input[slot] = f"{name}.float.bias"
     sort_nodes(graph)
     prune(graph)
     return finished(model)
@@ -111,6 +118,13 @@ def switchable(quantised: onnx.ModelProto, original: onnx.ModelProto, names: Seq
             chosen = f"{on}.{slot}"
             graph.node.append(helper.make_node("Where", [on, choice, tensor], [chosen], name=chosen))
             node.input[slot] = chosen
+        for holder, slot, before in _uncorrected(graph, name, original):
+            corrected, choice, chosen = holder.input[slot], f"{name}.float.bias", f"{on}.bias"
+            if before is None:
+                before = np.zeros_like(Index.of(graph).array(corrected))
+            graph.initializer.append(numpy_helper.from_array(before, choice))
+            graph.node.append(helper.make_node("Where", [on, choice, corrected], [chosen], name=chosen))
+            holder.input[slot] = chosen
     _dequantise_weights(graph)
     sort_nodes(graph)
     prune(graph)
@@ -128,6 +142,21 @@ def _dequantise_weights(graph: onnx.GraphProto) -> None:
             value = integers.astype(np.float32) * scale.reshape(shape)
             graph.initializer.append(numpy_helper.from_array(value, f"{node.output[0]}.value"))
             redirect(graph.node, node.output[0], f"{node.output[0]}.value")
+
+
+def _uncorrected(
+    graph: onnx.GraphProto, name: str, original: onnx.ModelProto
+) -> list[tuple[onnx.NodeProto, int, np.ndarray | None]]:
+    """Where bias correction of layer `name` still acts: node, input slot, and the bias before; None where none was."""
+    index = Index.of(original.graph)
+    before = {node.name: node for node in original.graph.node}
+    found: list[tuple[onnx.NodeProto, int, np.ndarray | None]] = []
+    for node in graph.node:
+        for slot, tensor in enumerate(node.input):
+            if tensor == corrected_bias(name) and node.op_type != "Where":
+                twin = before[node.name]
+                found.append((node, slot, index.array(twin.input[slot]) if slot < len(twin.input) else None))
+    return found
 
 
 def _own_constants(name: str, original: onnx.ModelProto) -> dict[int, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgevision.data.metric import AnySplit
 from edgevision.data.preprocess import Preprocessing
+from edgevision.data.wave import WaveSplit
 from edgevision.errors import UsageError
 from edgevision.progress import Progress, silent
 
@@ -41,7 +42,8 @@ class Calibration:
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         seen, low, high = 0, np.inf, -np.inf
-        preprocessing = getattr(self._split, "preprocessing", None)
+        # Fields are in units of their own; only of pixels a range is known.
+        preprocessing = None if isinstance(self._split, WaveSplit) else getattr(self._split, "preprocessing", None)
         expected = bounds(preprocessing) if isinstance(preprocessing, Preprocessing) else None
         for images, _ in self._split.batches(16, limit=self._count):
             for image in images:

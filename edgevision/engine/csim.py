@@ -52,14 +52,14 @@ class PortUse:
     """A memory port of the engine: bursts (those across 4 KiB count twice), beats, longest burst in beats.
 
     Attributes:
-        ahead: most bursts that were asked for and not yet read, or not yet answered.
+        ahead: most bursts that were asked for and not yet read, or not yet answered; None where nobody counts them.
     """
 
     name: str
     bursts: int
     beats: int
     longest: int
-    ahead: int
+    ahead: int | None = None
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_training_and_file_have_the_same_whole_steps(quantised_graph, bits, rang
     original = {t.name: numpy_helper.to_array(t) for t in quantised_graph.graph.initializer}
     moved = {t.name for t in network.written().graph.initializer
              if not np.array_equal(numpy_helper.to_array(t), original[t.name])}  # fmt: skip
-    assert {"mlp.0.weight.q", "mlp.0.bias", "stem.2.scale", "head.weight.scale"} <= moved
+    assert {"mlp.0.weight.q", "mlp.0.corrected_bias", "stem.2.scale", "head.weight.scale"} <= moved
     # What lies between 0 and 1 keeps its scale of 1/256.
     assert "gate.block.2.scale" not in moved
 

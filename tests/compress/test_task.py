@@ -64,7 +64,7 @@ def test_losses_are_those_of_the_formulas():
     _, objects = task.batch(CHOSEN, None, generator())
     maps = torch.randn(3, 6 + 4, 16, 16, generator=generator())
     terms = centre_loss(maps, centre_targets(objects, 6, (16, 16)))
-    torch.testing.assert_close(task.loss(maps, objects), terms.focal + terms.size + terms.offset)
+    torch.testing.assert_close(task.loss(maps, objects), terms.focal + terms.size + terms.offset + terms.overlap)
 
 
 def test_an_augmentation_that_boxes_do_not_bear_is_refused_before_any_step():
