@@ -11,6 +11,7 @@ from edgevision.engine.area import use_of
 from edgevision.engine.checks import tensors_of
 from edgevision.engine.cycles import GB_S, CallCycles, modelled
 from edgevision.engine.network import Convolution, Header, IntegerNetwork
+from edgevision.engine.rtlarea import use_of_rtl
 from edgevision.target import Engine
 
 #: How far the models may be off, as a share: what their fits are held to (hw/README.md).
@@ -65,10 +66,11 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def fits(engine: Engine) -> tuple[Fit, ...]:
-    """What the engine takes of its part, resource by resource."""
+    """What the engine takes of its part, resource by resource; LUTs and flip-flops as yosys counts them in its RTL."""
+    logic = [use for use in use_of_rtl(engine) if use.resource in ("LUT", "FF")]
     return tuple(
         Fit(use.resource, use.used, round(use.used * (1 - band), 1), round(use.used * (1 + band), 1), use.available)
-        for use in use_of(engine)
+        for use in (*use_of(engine), *logic)
         for band in [BANDS.get(use.resource, max(BANDS.values()))]
     )
 
