@@ -16,7 +16,7 @@ import onnx
 from edgevision.cache import Cache
 
 #: Of what a row means: another number forgets all rows.
-VERSION = 1
+VERSION = 2
 #: A row takes 40 bytes; far more than that are never needed at once.
 MOST_BYTES = 16 << 20
 
