@@ -13,8 +13,8 @@ from torch import nn
 from edgevision.compress.binarize import BinaryLayer
 from edgevision.compress.binary_networks import binarised
 from edgevision.compress.distillation import Distillation
-from edgevision.compress.task import Classification
-from edgevision.compress.train import train
+from edgevision.compress.kept_training import kept_training
+from edgevision.compress.task import Classification, Task
 from edgevision.compress.train_settings import (
     DEIT_AUGMENTATION,
     Augmentation,
@@ -25,7 +25,6 @@ from edgevision.compress.train_settings import (
 from edgevision.data.dataset import DataSet
 from edgevision.data.metric import AnySet
 from edgevision.errors import UsageError
-from edgevision.files import write_atomic
 from edgevision.progress import Progress, silent
 from edgevision.recipe import Binarize
 from edgevision.zoo.model import Model
@@ -63,23 +62,19 @@ def stage(
         raise TypeError("admission lets only torch classifiers and labelled images through")
     module, layers = binarised(model.module, step)
     settings = msgspec.structs.replace(stage_settings(model.name, data, step), threads=threads)
-    path, checkpoint = folder / f"{name}.safetensors", folder / f"{name}.training"
-    if path.is_file():
-        load_stage(module, path)
-    else:
+    whole = teacher.module
+
+    def task() -> Task:
         images = Classification(data, settings)
-        task = Distillation(images, frozen(teacher.module)) if step.distill else images
-        done = train(
-            module, data, settings, checkpoint=checkpoint, task=task, resume=True, seed=seed, progress=progress
-        )
-        module = done.module
-        state = {key: value.contiguous() for key, value in module.state_dict().items()}
-        write_atomic(path, safetensors.torch.save(state))
-        checkpoint.unlink(missing_ok=True)
+        return Distillation(images, frozen(whole)) if step.distill else images
+
+    module = kept_training(
+        module, data, settings, folder=folder, name=name, task=task, seed=seed, load=load_stage, progress=progress
+    )
     change = f"{step.part}: {len(layers)} modules of one bit, {settings.epochs} epochs"
     against = "the float network's answers" if step.distill else "the labels"
     trained = f"trained against {against}, batch {settings.batch}, rate {settings.lr:.3g}"
-    return replace(model, module=module.eval()), (change, trained, f"binary: {', '.join(layers)}")
+    return replace(model, module=module), (change, trained, f"binary: {', '.join(layers)}")
 
 
 def stage_settings(model_name: str, data: DataSet, step: Binarize) -> TrainSettings:

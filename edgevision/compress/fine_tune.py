@@ -6,17 +6,15 @@ import copy
 from pathlib import Path
 
 import msgspec
-import safetensors.torch
 from torch import nn
 
 from edgevision.compress.binary_stages import frozen
 from edgevision.compress.distillation import Distillation
-from edgevision.compress.task import Classification, Task
-from edgevision.compress.train import train
+from edgevision.compress.kept_training import kept_training
+from edgevision.compress.task import Classification, Task, task_of
 from edgevision.compress.train_settings import TrainSettings, default_settings, fitted
 from edgevision.data.dataset import DataSet
 from edgevision.data.metric import AnySet
-from edgevision.files import write_atomic
 from edgevision.progress import Progress, silent
 from edgevision.recipe import FineTune
 
@@ -47,26 +45,19 @@ def fine_tune(
         UsageError: the loss is no longer a number.
     """
     settings = fine_tune_settings(model_name, data, step)
-    path, checkpoint = folder / "fine_tune.safetensors", folder / "fine_tune.training"
-    if path.is_file():
-        made = copy.deepcopy(module)
-        made.load_state_dict(safetensors.torch.load_file(path))
-    else:
-        task: Task | None = None
-        if step.distill:
-            if not isinstance(data, DataSet):
-                raise TypeError("admission lets only labelled images through")
-            task = Distillation(Classification(data, settings), frozen(teacher))
-        done = train(
-            module, data, settings, checkpoint=checkpoint, task=task, resume=True, seed=seed, evaluate=False,
-            progress=progress,
-        )  # fmt: skip
-        made = done.module
-        state = {key: value.contiguous() for key, value in made.state_dict().items()}
-        write_atomic(path, safetensors.torch.save(state))
-        checkpoint.unlink(missing_ok=True)
+
+    def task() -> Task:
+        if not step.distill:
+            return task_of(data, settings)
+        if not isinstance(data, DataSet):
+            raise TypeError("admission lets only labelled images through")
+        return Distillation(Classification(data, settings), frozen(teacher))
+
+    made = kept_training(
+        copy.deepcopy(module), data, settings, folder=folder, name="fine_tune", task=task, seed=seed, progress=progress
+    )
     against = "the answers of the network before" if step.distill else "the data"
-    return made.eval(), f"{step.epochs} epochs on {data.spec} against {against}, rate {settings.lr:.3g}"
+    return made, f"{step.epochs} epochs on {data.spec} against {against}, rate {settings.lr:.3g}"
 
 
 def fine_tune_settings(model_name: str, data: AnySet, step: FineTune) -> TrainSettings:

@@ -9,6 +9,7 @@ for a while (A-SDM, arXiv 2312.15516 and 2406.00210, after papers that could not
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,23 +17,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgevision.compress.binary_stages import frozen
 from edgevision.compress.distillation import Distillation
+from edgevision.compress.kept_training import kept_training
 from edgevision.compress.prune import Pruned, Score, prune_blocks
-from edgevision.compress.prune_units import bypassed
+from edgevision.compress.prune_units import bypassed, inside
 from edgevision.compress.task import Classification
-from edgevision.compress.train import train
 from edgevision.compress.train_settings import TrainSettings, default_settings, fitted
 from edgevision.compress.work import Rows
 from edgevision.data.dataset import DataSet
 from edgevision.data.metric import AnySet, Metric
-from edgevision.errors import UsageError
-from edgevision.files import write_atomic
 from edgevision.progress import Progress, silent
 from edgevision.recipe import PruneBlocks
 from edgevision.zoo.model import Model
@@ -73,20 +71,33 @@ def pruning_stage(
     batches = [torch.from_numpy(x) for x, _ in data.split("calibration").batches(16, limit=step.images)]
     rows = Rows.at(folder / f"{name}.rows.jsonl")
     pruned = prune_blocks(model.module, step.share, torch.cat(batches), rows=rows, progress=progress)
-    teacher = frozen(model.module)
-    how = _Training(teacher, data, folder, seed, threads, progress)
-    made = pruned.module
-    parts = parts_of(model.module, pruned) if step.incubate_epochs else ()
+    teacher, made = frozen(model.module), pruned.module
+    learn = functools.partial(kept_training, data=data, folder=folder, seed=seed, progress=progress)
+    parts = parts_of(pruned) if step.incubate_epochs else ()
+    alone = _settings(model.name, data, step, step.incubate_epochs, threads)
+    together = _settings(model.name, data, step, step.epochs, threads)
+
+    def inside_teacher(part: str) -> Incubation:
+        return Incubation(Classification(data, alone), Observed(teacher, part), step.feature_weight)
+
     for part, units in parts:
-        settings = _settings(model.name, data, step, step.incubate_epochs)
-        learned = how.incubated(part, units, settings, step.feature_weight, f"{name}.{part}")
-        made.get_submodule(part).load_state_dict(learned)
+        student = copy.deepcopy(teacher)
+        for score in units:
+            bypassed(student, score.unit.path, score.way)
+        learn(
+            Observed(student, part), settings=alone, name=f"{name}.{part}", part=f"network.{part}",
+            task=functools.partial(inside_teacher, part),
+        )  # fmt: skip
+        made.get_submodule(part).load_state_dict(student.get_submodule(part).state_dict())
     if step.epochs:
-        made = how.assembled(made, _settings(model.name, data, step, step.epochs), f"{name}.assembled")
+        learn(
+            made, settings=together, name=f"{name}.assembled",
+            task=lambda: Distillation(Classification(data, together), teacher),
+        )  # fmt: skip
     return replace(model, module=made.eval()), _told(pruned, parts, step)
 
 
-def parts_of(module: nn.Module, pruned: Pruned) -> tuple[tuple[str, tuple[Score, ...]], ...]:
+def parts_of(pruned: Pruned) -> tuple[tuple[str, tuple[Score, ...]], ...]:
     """Parts that are incubated, each with the units it lost: the nearest module around a unit that has weights left.
 
     A part inside another one goes with it; the whole network is no part.
@@ -98,21 +109,24 @@ def parts_of(module: nn.Module, pruned: Pruned) -> tuple[tuple[str, tuple[Score,
             path = path.rpartition(".")[0]
         if path:
             homes.setdefault(path, []).append(score)
-    outermost = [path for path in sorted(homes) if not any(_inside(path, other) for other in homes if other != path)]
+    outermost = [path for path in sorted(homes) if not any(inside(path, other) for other in homes if other != path)]
     return tuple(
-        (part, tuple(score for path in homes if _inside(path, part) for score in homes[path])) for part in outermost
+        (part, tuple(score for path in homes if inside(path, part) for score in homes[path])) for part in outermost
     )
 
 
-def _inside(path: str, outer: str) -> bool:
-    return f"{path}.".startswith(f"{outer}.")
-
-
-def _settings(model_name: str, data: DataSet, step: PruneBlocks, epochs: int) -> TrainSettings:
+def _settings(
+    model_name: str, data: DataSet, step: PruneBlocks, epochs: int, threads: int | None = None
+) -> TrainSettings:
     """The network's own augmentation, the step's rate and epochs, and no units dropped at random besides."""
     usual = fitted(default_settings(model_name, data.spec), len(data.split("train")), lr=step.lr)
     return msgspec.structs.replace(
-        usual, epochs=epochs, warmup_epochs=min(usual.warmup_epochs, epochs / 10), drop_path=0.0, sizes=()
+        usual,
+        epochs=epochs,
+        warmup_epochs=min(usual.warmup_epochs, epochs / 10),
+        drop_path=0.0,
+        sizes=(),
+        threads=threads,
     )
 
 
@@ -157,63 +171,6 @@ class Incubation:
         divergence = F.kl_div(head.log_softmax(-1), wanted, reduction="batchmean", log_target=True)
         error = (features - handed).square().mean() / handed.var().clamp(min=1e-12)
         return divergence + self.feature_weight * error
-
-
-@dataclass
-class _Training:
-    teacher: nn.Module
-    data: DataSet
-    folder: Path
-    seed: int
-    threads: int | None
-    progress: Progress
-
-    def incubated(
-        self, part: str, units: Sequence[Score], settings: TrainSettings, feature_weight: float, name: str
-    ) -> dict[str, Tensor]:
-        """The state of `part` without `units`, trained inside the teacher."""
-        student = copy.deepcopy(self.teacher)
-        for score in units:
-            bypassed(student, score.unit.path, score.way)
-
-        def learn() -> nn.Module:
-            task = Incubation(Classification(self.data, settings), Observed(self.teacher, part), feature_weight)
-            observed = self._trained(Observed(student, part), settings, task, name, part=f"network.{part}")
-            return observed.network.get_submodule(part)  # type: ignore[union-attr, operator]
-
-        return self._kept(name, learn)
-
-    def assembled(self, module: nn.Module, settings: TrainSettings, name: str) -> nn.Module:
-        """`module`, all of it trained against the teacher's answers."""
-        task = Distillation(Classification(self.data, settings), self.teacher)
-        module.load_state_dict(self._kept(name, lambda: self._trained(module, settings, task, name)))
-        return module
-
-    def _trained(
-        self, module: nn.Module, settings: TrainSettings, task: Any, name: str, part: str | None = None
-    ) -> nn.Module:
-        settings = msgspec.structs.replace(settings, threads=self.threads)
-        checkpoint = self.folder / f"{name}.training"
-        done = train(
-            module, self.data, settings, checkpoint=checkpoint, task=task, part=part, resume=True, seed=self.seed,
-            evaluate=False, progress=self.progress,
-        )  # fmt: skip
-        return done.module
-
-    def _kept(self, name: str, learn: Any) -> dict[str, Tensor]:
-        path = self.folder / f"{name}.safetensors"
-        if not path.is_file():
-            state = {key: value.contiguous() for key, value in learn().state_dict().items()}
-            write_atomic(path, safetensors.torch.save(state))
-            (self.folder / f"{name}.training").unlink(missing_ok=True)
-        state = safetensors.torch.load_file(path)
-        broken = [key for key, value in state.items() if not value.isfinite().all()]
-        if broken:
-            raise UsageError(
-                "what was kept of an interrupted pruning holds numbers that are not finite", where=str(path),
-                reasons=broken[:10], fix="compress again without --resume",
-            )  # fmt: skip
-        return state
 
 
 def _told(pruned: Pruned, parts: Sequence[tuple[str, Sequence[Score]]], step: PruneBlocks) -> tuple[str, ...]:

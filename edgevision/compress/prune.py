@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgevision.compress.prune_units import WAYS, Unit, Way, bypassed, find_units, modelled_time
+from edgevision.compress.prune_units import (
+    WAYS,
+    Unit,
+    Way,
+    bypassed,
+    find_units,
+    inside,
+    modelled_time,
+    outermost,
+)
 from edgevision.compress.work import Rows
 from edgevision.errors import Unsupported
 from edgevision.progress import Progress, silent
@@ -92,8 +101,7 @@ def prune_blocks(
     example = images[:1]
     total = modelled_time(whole, example)
     units = [unit for unit in find_units(whole, example) if unit.time >= LEAST_SHARE * total]
-    outer = [unit for unit in units if not any(unit.path.startswith(f"{other.path}.") for other in units)]
-    most = sum(unit.time for unit in outer) / total
+    most = sum(unit.time for unit in outermost(units)) / total
     if most < share:
         raise Unsupported(
             f"expected units that take {100 * share:.3g} % of the modelled time, got "
@@ -164,6 +172,6 @@ def _left(ranking: Sequence[Score], removed: Sequence[Score]) -> list[Unit]:
     left = [
         one.unit
         for one in ranking
-        if not any(f"{path}.".startswith(f"{one.unit.path}.") or one.unit.path.startswith(f"{path}.") for path in gone)
+        if not any(inside(path, one.unit.path) or inside(one.unit.path, path) for path in gone)
     ]
     return left[:JUDGED_AGAIN]

@@ -9,6 +9,7 @@ goes on as it is, or nothing does, where it is a branch whose result is added to
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,7 +68,7 @@ def find_units(module: nn.Module, example: Tensor) -> tuple[Unit, ...]:
         if not path or layers < 2 or calls.get(path) != 1:
             continue
         unit = Unit(path, layers, sum(p.numel() for p in part.parameters()), _within(times, path))
-        if not any(path.startswith(f"{outer.path}.") and unit.parameters == outer.parameters for outer in found):
+        if not any(inside(path, outer.path) and unit.parameters == outer.parameters for outer in found):
             found.append(unit)
     return tuple(found)
 
@@ -75,6 +76,20 @@ def find_units(module: nn.Module, example: Tensor) -> tuple[Unit, ...]:
 def modelled_time(module: nn.Module, example: Tensor) -> int:
     """Modelled time of the whole network, as that of a `Unit`."""
     return sum(_called(module, example)[1].values())
+
+
+def inside(path: str, outer: str) -> bool:
+    """Whether a module is another one, or in it.
+
+    >>> inside("layer1.0", "layer1"), inside("layer10", "layer1")
+    (True, False)
+    """
+    return f"{path}.".startswith(f"{outer}.")
+
+
+def outermost(units: Sequence[Unit]) -> list[Unit]:
+    """The units that are in no other one."""
+    return [unit for unit in units if not any(inside(unit.path, other.path) for other in units if other is not unit)]
 
 
 def bypassed(module: nn.Module, path: str, way: Way) -> None:
@@ -116,4 +131,4 @@ def _weighted(layer: nn.Module) -> bool:
 
 
 def _within(times: dict[str, int], path: str) -> int:
-    return sum(time for leaf, time in times.items() if leaf == path or leaf.startswith(f"{path}."))
+    return sum(time for leaf, time in times.items() if inside(leaf, path))

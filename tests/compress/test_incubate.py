@@ -13,13 +13,14 @@ from helpers.networks import as_model, digits
 from torch import Tensor, nn
 
 from edgevision import recipe
-from edgevision.compress import incubate
+from edgevision.compress import incubate, kept_training
 from edgevision.compress.apply import compress
 from edgevision.compress.incubate import Incubation, Observed, parts_of, pruning_stage
 from edgevision.compress.measure import measure
 from edgevision.compress.prune import Pruned, Score
 from edgevision.compress.prune_units import Unit, bypassed
 from edgevision.compress.task import Classification
+from edgevision.compress.train import train
 from edgevision.compress.train_settings import default_settings
 from edgevision.errors import UsageError
 from edgevision.graph.export import export
@@ -83,16 +84,15 @@ def layered() -> nn.Module:
 
 
 def test_a_part_is_what_is_left_around_what_went():
-    whole = layered()
-    parts = parts_of(whole, pruned(layered(), "0.1", "1.0.0", "1.1.1"))
+    parts = parts_of(pruned(layered(), "0.1", "1.0.0", "1.1.1"))
     assert [(part, [one.unit.path for one in units]) for part, units in parts] == [
         ("0", ["0.1"]), ("1.0", ["1.0.0"]), ("1.1", ["1.1.1"]),
     ]  # fmt: skip
     # What is left around a whole block is its row, and takes parts inside it along.
-    parts = parts_of(whole, pruned(layered(), "1.0.0", "1.1"))
+    parts = parts_of(pruned(layered(), "1.0.0", "1.1"))
     assert [(part, [one.unit.path for one in units]) for part, units in parts] == [("1", ["1.0.0", "1.1"])]
     # A whole row leaves nothing but the network, which is no part.
-    assert parts_of(whole, pruned(layered(), "0")) == ()
+    assert parts_of(pruned(layered(), "0")) == ()
 
 
 def test_only_the_part_learns_and_the_others_stay_to_the_bit(tmp_path):
@@ -109,7 +109,7 @@ def test_only_the_part_learns_and_the_others_stay_to_the_bit(tmp_path):
     task = Told(Classification(digits(), settings), Observed(teacher, "1"), 1.0)
     student = copy.deepcopy(teacher)
     bypassed(student, "1.1", "input")
-    done = incubate.train(
+    done = train(
         Observed(student, "1"), digits(), settings, checkpoint=tmp_path / "state", task=task, part="network.1",
         evaluate=False,
     )  # fmt: skip
@@ -136,7 +136,7 @@ def test_a_stage_goes_on_part_by_part(tmp_path, monkeypatch):
     kept = {path.name for path in tmp_path.glob("*.safetensors")}
     assert len(kept) >= 2 and "stage0.assembled.safetensors" in kept
     assert (tmp_path / "stage0.assembled.safetensors").is_file() and not list(tmp_path.glob("*.training"))
-    monkeypatch.setattr(incubate, "train", None)
+    monkeypatch.setattr(kept_training, "train", None)
     again, _ = pruning_stage(trained(), STEP, digits(), folder=tmp_path, name="stage0")
     same = zip(first.module.state_dict().values(), again.module.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
