@@ -37,6 +37,7 @@ from edgevision.compress.sensitivity import Ranking, rank
 from edgevision.compress.session import predictor
 from edgevision.compress.strategy import strategy
 from edgevision.compress.taken_apart import TakenApart, taken_apart
+from edgevision.compress.train import numpy_predictor
 from edgevision.compress.trained_quantized import Training
 from edgevision.compress.weights import quantize_weights
 from edgevision.compress.work import Facts, Rows, Work
@@ -197,11 +198,7 @@ class Job:
         """Accuracy of a torch network on the test split, which admission has seen to."""
         scoring = self._scoring
         assert scoring is not None
-
-        def predict(images: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return np.asarray(module(torch.from_numpy(images)).numpy())
-
+        predict = numpy_predictor(module)
         return self.rows.get(
             f"accuracy {name} on {self.evaluated_images}",
             lambda: score(scoring, predict, batch=64, limit=self.evaluated_images).percent,

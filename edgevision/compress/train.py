@@ -114,7 +114,7 @@ def train(
             raise Interrupted(f"training was interrupted; {kept if run.history else none}") from stop
         trained = run.averaged.module.eval()
         measured = evaluate and "test" in dataset.splits
-        accuracy = score(scoring_of(dataset), _numpy(trained), batch=64) if measured else None
+        accuracy = score(scoring_of(dataset), numpy_predictor(trained), batch=64) if measured else None
         seconds = time.monotonic() - started
         return TrainResult(trained, chosen.metric, accuracy, tuple(run.history), settings, seed, seconds)
 
@@ -271,10 +271,12 @@ def _averaging(decay: float) -> Callable[..., None]:
     return average
 
 
-def _numpy(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+def numpy_predictor(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from float32 images (N, C, H, W) to outputs, as `session.predictor` makes of a graph."""
+
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return module(torch.from_numpy(images)).numpy()
+            return np.asarray(module(torch.from_numpy(images)).numpy())
 
     return predict
 
