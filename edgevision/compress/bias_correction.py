@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgevision.compress.layers import weight_of
-from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute
+from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute, dequantised
 
 
 def differences(original: onnx.GraphProto, quantised: onnx.GraphProto) -> dict[str, np.ndarray]:
@@ -29,17 +29,6 @@ def differences(original: onnx.GraphProto, quantised: onnx.GraphProto) -> dict[s
         slot = WEIGHT_SLOTS[node.op_type]
         found[node.name] = before.array(twin.input[slot]) - dequantised(after, node.input[slot])
     return found
-
-
-def dequantised(index: Index, name: str) -> np.ndarray:
-    """The value of `name`, which a DequantizeLinear makes of a constant."""
-    node = index.producer[name]
-    values, scale = index.array(node.input[0]).astype(np.float32), index.array(node.input[1])
-    zero = index.array(node.input[2]).astype(np.float32) if len(node.input) > 2 else np.zeros_like(scale)
-    if scale.size > 1:
-        shape = [-1 if i == attribute(node, "axis", 1) % values.ndim else 1 for i in range(values.ndim)]
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
-    return (values - zero) * scale
 
 
 def correct(graph: onnx.GraphProto, shifts: Mapping[str, np.ndarray]) -> list[str]:

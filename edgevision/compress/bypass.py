@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from edgevision.compress.bias_correction import corrected_bias
 from edgevision.compress.layers import MOVES, refuse_unknown, weight_of
-from edgevision.compress.onnxgraph import Index, attribute, copy_of, finished, prune, redirect, sort_nodes
+from edgevision.compress.onnxgraph import Index, copy_of, dequantised, finished, prune, redirect, sort_nodes
 
 #: Input of a switchable graph: one bool per layer, true leaves it in float.
 SWITCH = "edgevision.switch"
@@ -136,10 +136,7 @@ def _dequantise_weights(graph: onnx.GraphProto) -> None:
     index = Index.of(graph)
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in index.constants:
-            integers, scale = index.array(node.input[0]), index.array(node.input[1])
-            shape = [1] * integers.ndim
-            shape[attribute(node, "axis", 1)] = -1
-            value = integers.astype(np.float32) * scale.reshape(shape)
+            value = dequantised(index, node.output[0])
             graph.initializer.append(numpy_helper.from_array(value, f"{node.output[0]}.value"))
             redirect(graph.node, node.output[0], f"{node.output[0]}.value")
 

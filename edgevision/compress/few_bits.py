@@ -7,16 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from edgevision.compress.fake_quantize import WeightQuantizer
 from edgevision.compress.layers import quantised_layers
-from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute, copy_of, finished, prune
+from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute, copy_of, dequantised, prune
+from edgevision.compress.packing import BITS, at_opset, stored
 from edgevision.compress.session import session
-
-#: The first opset with INT4.
-OPSET = 21
-BITS = 4
 
 
 def in_four_bits(quantised: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
@@ -37,10 +34,8 @@ def in_four_bits(quantised: onnx.ModelProto, images: np.ndarray) -> onnx.ModelPr
     means = _input_means(model, nodes, images)
     for node in nodes:
         dequantize = index.producer[node.input[WEIGHT_SLOTS[node.op_type]]]
-        values = index.array(dequantize.input[0])
-        axis = attribute(dequantize, "axis", 1)
-        along = [-1 if at == axis else 1 for at in range(values.ndim)]
-        weight = values.astype(np.float32) * index.array(dequantize.input[1]).reshape(along)
+        weight, axis = dequantised(index, dequantize.output[0]), attribute(dequantize, "axis", 1)
+        along = [-1 if at == axis else 1 for at in range(weight.ndim)]
         steps, scale = _fitted(weight, axis)
         error = steps.astype(np.float32) * scale.reshape(along) - weight
         _replace(model.graph, dequantize, steps, scale)
@@ -69,19 +64,6 @@ def chosen(eight: onnx.ModelProto, four: onnx.ModelProto, bits: Mapping[str, int
             node.input[at : at + 1] = [bias]
     prune(model.graph)
     return at_opset(model)
-
-
-def at_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return `model` at opset 21 or later; of our operators that opset changes types alone."""
-    for entry in model.opset_import:
-        if entry.domain == "":
-            entry.version = max(entry.version, OPSET)
-    return finished(model)
-
-
-def stored(steps: np.ndarray, bits: int) -> np.ndarray:
-    """Weight steps in the type they are stored in: INT4 up to 4 bits, else int8."""
-    return steps.astype(helper.tensor_dtype_to_np_dtype(TensorProto.INT4) if bits <= BITS else np.int8)
 
 
 def _fitted(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

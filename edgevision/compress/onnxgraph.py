@@ -71,6 +71,17 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default
 
 
+def dequantised(index: Index, name: str) -> np.ndarray:
+    """The value of `name`, which a DequantizeLinear makes of a constant."""
+    node = index.producer[name]
+    values, scale = index.array(node.input[0]).astype(np.float32), index.array(node.input[1])
+    zero = index.array(node.input[2]).astype(np.float32) if len(node.input) > 2 else np.zeros_like(scale)
+    if scale.size > 1:
+        shape = [-1 if i == attribute(node, "axis", 1) % values.ndim else 1 for i in range(values.ndim)]
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    return (values - zero) * scale
+
+
 def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
     """Set or replace one attribute of `node`."""
     kept = [item for item in node.attribute if item.name != name]

@@ -17,9 +17,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from edgevision.compress.canonical import UNIT_RANGE
-from edgevision.compress.few_bits import BITS, at_opset, stored
 from edgevision.compress.layers import MOVES, weight_of
-from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute, copy_of, finished, rebatched
+from edgevision.compress.onnxgraph import WEIGHT_SLOTS, Index, attribute, copy_of, dequantised, finished, rebatched
+from edgevision.compress.packing import BITS, at_opset, stored
 from edgevision.compress.qat import QatSettings
 from edgevision.compress.steps import ActivationSteps, WeightSteps
 from edgevision.compress.torch_operators import OPERATORS, Value, real, trainable
@@ -172,7 +172,7 @@ class QatGraph(nn.Module):
                 continue
             axis, key = attribute(dequantize, "axis", 1), f"w{len(self.weights)}"
             self._places[dequantize.output[0]] = key
-            self.weights[key] = WeightSteps(_dequantised(dequantize, index), axis, bits, learned=learned)
+            self.weights[key] = WeightSteps(dequantised(index, dequantize.output[0]), axis, bits, learned=learned)
 
     def _collect_constants(self) -> None:
         """Floats and shapes; what is added to a layer's sums trains."""
@@ -182,7 +182,7 @@ class QatGraph(nn.Module):
             if node.op_type in _QUANTISERS and node.output[0] in self._places:
                 continue
             if node.op_type == "DequantizeLinear" and node.input[0] in index.constants:
-                self._constant(node.output[0], _dequantised(node, index))
+                self._constant(node.output[0], dequantised(index, node.output[0]))
                 continue
             slot = WEIGHT_SLOTS.get(node.op_type)
             for at, name in enumerate(node.input if node.op_type not in _QUANTISERS else ()):
@@ -205,14 +205,6 @@ class QatGraph(nn.Module):
             if node.op_type in (*_QUANTISERS, *MOVES) and node.input[0] in found:
                 found.update(node.output)
         return found
-
-
-def _dequantised(node: onnx.NodeProto, index: Index) -> np.ndarray:
-    integers, scale = index.array(node.input[0]), index.array(node.input[1])
-    zero = index.array(node.input[2]) if len(node.input) > 2 else np.zeros_like(scale)
-    shape = [-1 if at == attribute(node, "axis", 1) and scale.size > 1 else 1 for at in range(integers.ndim)]
-    away = integers.astype(np.float32) - zero.astype(np.float32).reshape(shape)
-    return (away * scale.reshape(shape)).astype(np.float32)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
