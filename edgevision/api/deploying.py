@@ -160,7 +160,8 @@ def deploy(
     place = workspace.bundle(f"{name}-static" if static else name, target)
     refuse_overwrite(place, overwrite=overwrite)
     # What the board needs follows from the graph only where there is an engine; others are asked before it is read.
-    network = engines.network_for(compressed.graph(), chosen) if chosen.engine is not None else None
+    graph = compressed.graph() if chosen.engine is not None else None
+    network = engines.network_for(graph, chosen) if graph is not None else None
     if network is not None:
         return _deploy_engine(
             network, compressed.info, chosen, place, name=name, run=run, device=device, bitstream=bitstream,
@@ -181,7 +182,7 @@ def deploy(
     made = build(
         compressed, chosen, place, static=static, tuner=tuner, tune_minutes=tune, overwrite=overwrite, progress=progress
     )
-    engine = engines.engine_check(compressed.graph(), chosen)
+    engine = engines.engine_check(graph, chosen) if graph is not None else None
     if where is None:
         return Deployed(made, name, engine=engine)
     progress("run", 0, 1, where.name)
