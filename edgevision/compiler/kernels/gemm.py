@@ -6,6 +6,7 @@ threads, so a chunk of activations stays in the cache while the weights stream b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +121,33 @@ def panel_runs(found: list[Panel]) -> list[tuple[Panel, int]]:
     return runs
 
 
+def in_chunks(
+    runs: list[tuple[Panel, int]], first: int, count: int, size: int, per_chunk: int, tile: Callable[..., None]
+) -> None:
+    """Chunks of blocks of rows outside, panels inside them: a chunk stays near while the weights stream by.
+
+    Args:
+        runs: see `panel_runs`.
+        first: row of the first block.
+        count: blocks of `size` rows.
+        per_chunk: blocks of a chunk.
+        tile: emits one tile: panel, offset of its weights, channel, row, rows.
+    """
+    chunks, rest = divmod(count, per_chunk)
+    with T.parallel(chunks + (1 if rest else 0)) as chunk:
+        start = emit.named(chunk * per_chunk)
+        inner = per_chunk if not rest else T.min(per_chunk, count - start)
+        for panel, repeated in runs:
+            with T.serial(repeated) as p, T.serial(inner) as block:
+                tile(
+                    panel,
+                    panel.weight_offset + p * panel.lanes,
+                    panel.channel + p * panel.valid,
+                    first + (start + block) * size,
+                    size,
+                )
+
+
 def _loops(spec: Gemm, mr: int, found: list[Panel], body: _Body) -> None:
     runs = panel_runs(found)
     itemsize = 4 if spec.dtype == "float32" else 1
@@ -140,16 +168,4 @@ def _loops(spec: Gemm, mr: int, found: list[Panel], body: _Body) -> None:
         return
     for first, block_count, size in blocks:
         per_chunk = max(1, min(CHUNK_BYTES // max(1, size * spec.depth * itemsize), -(-block_count // 4)))
-        chunks, rest = divmod(block_count, per_chunk)
-        with T.parallel(chunks + (1 if rest else 0)) as chunk:
-            start = emit.named(chunk * per_chunk)
-            inner = per_chunk if not rest else T.min(per_chunk, block_count - start)
-            for panel, count in runs:
-                with T.serial(count) as p, T.serial(inner) as block:
-                    body.tile(
-                        panel,
-                        panel.weight_offset + p * panel.lanes,
-                        panel.channel + p * panel.valid,
-                        first + (start + block) * size,
-                        size,
-                    )
+        in_chunks(runs, first, block_count, size, per_chunk, body.tile)

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgevision.compiler.kernels import bits, emit
 from edgevision.compiler.kernels.chain import Chain, ChainWriter
-from edgevision.compiler.kernels.gemm import panel_runs
+from edgevision.compiler.kernels.gemm import in_chunks, panel_runs
 from edgevision.compiler.kernels.panel import Panel, packed_lanes, panels
 from edgevision.compiler.simd import Simd
 
@@ -145,21 +145,9 @@ class _Body:
 
 
 def _loops(spec: Xnor, simd: Simd, body: _Body) -> None:
-    """Chunks of rows outside, panels inside them: a chunk of activations stays near while the weights stream by."""
+    """Every tile, at most `CHUNK_WORDS` of activations to a chunk of rows."""
     runs = panel_runs(panels(spec.channels, simd.lanes, spec.tile[1]))
     for first, block_count, size in emit.balanced(spec.rows, spec.tile[0]):
         words = size * bits.words(spec.depth)
         per_chunk = max(1, min(CHUNK_WORDS // words, -(-block_count // 4)))
-        chunks, rest = divmod(block_count, per_chunk)
-        with T.parallel(chunks + (1 if rest else 0)) as chunk:
-            start = emit.named(chunk * per_chunk)
-            inner = per_chunk if not rest else T.min(per_chunk, block_count - start)
-            for panel, count in runs:
-                with T.serial(count) as p, T.serial(inner) as block:
-                    body.tile(
-                        panel,
-                        panel.weight_offset + p * panel.lanes,
-                        panel.channel + p * panel.valid,
-                        first + (start + block) * size,
-                        size,
-                    )
+        in_chunks(runs, first, block_count, size, per_chunk, body.tile)
